@@ -1,0 +1,54 @@
+"""The web process: https://gunicorn.org/reference/settings/ describes each value.
+
+gunicorn reads FORWARDED_ALLOW_IPS by itself, and GUNICORN_CMD_ARGS, which overrides what is here.
+"""
+
+import os
+
+from config import logs
+from config.env import Env
+
+env = Env(os.environ)
+
+# With DEBUG on the pages of errors show the code and the settings: to this machine only.
+debug = env.boolean("DEBUG", default=False)
+host = "127.0.0.1" if debug else "0.0.0.0"  # noqa: S104  in a container the platform decides who gets in
+port = env.integer("PORT", default=8000, minimum=1, maximum=65535)
+bind = f"{host}:{port}"
+
+# Threads, because a page waits for its database: 4 serve 3.9 times the requests of one when each waits for 50 ms.
+worker_class = "gthread"
+threads = env.integer("WEB_THREADS", default=4, minimum=1)
+
+# One process a core, and more of them by WEB_CONCURRENCY, loaded once and forked: half the memory.
+workers = env.integer("WEB_CONCURRENCY", default=1, minimum=1)
+preload_app = True
+
+# An edit restarts the worker, that of a template included, as Django caches those. A preloaded application would
+# stay as it was, and more than one worker would race.
+if debug:
+    reload = True
+    reload_extra_files = ["**/templates/**/*.*"]
+    preload_app = False
+    workers = 1
+
+# Longer than the idle time of the proxy in front, or it sends a request into a connection just closed: Heroku's
+# router keeps 90 s, an AWS load balancer 60. https://devcenter.heroku.com/articles/http-routing#keepalives
+keepalive = 100
+
+# Platforms kill 30 s after SIGTERM: https://devcenter.heroku.com/articles/dynos#graceful-shutdown-with-sigterm
+graceful_timeout = 25
+
+# The heartbeat is a file; on a disk it can block. https://gunicorn.org/faq/#blocking-os-fchmod
+if os.path.isdir("/dev/shm"):  # noqa: S108
+    worker_tmp_dir = "/dev/shm"  # noqa: S108
+
+# It would write to $HOME, which may be read-only, and nobody here talks to it.
+control_socket_disable = True
+
+logconfig_dict = logs.logging_config(
+    level=env.choice("LOG_LEVEL", logs.LEVELS, default="info"),
+    format=env.choice("LOG_FORMAT", logs.FORMATS, default="json"),
+)
+
+env.verify()

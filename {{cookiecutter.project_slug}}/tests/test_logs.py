@@ -1,0 +1,80 @@
+"""config/logs.py: one line an event, with the id of its request."""
+
+import io
+import json
+import logging
+import logging.config
+import re
+
+import pytest
+
+from config import logs
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """Log with the project's configuration; return a function that gives the lines since."""
+    stream = io.StringIO()
+
+    def start(format: str):
+        config = logs.logging_config("info", format)
+        config["handlers"]["stdout"]["stream"] = stream
+        logging.config.dictConfig(config)
+        return lambda: stream.getvalue().splitlines()
+
+    yield start
+    logging.config.dictConfig(logs.logging_config("info", "text"))
+
+
+def test_an_event_is_one_line_of_json(lines):
+    logged = lines("json")
+    try:
+        raise ValueError("several\nlines")
+    except ValueError:
+        logging.getLogger("shop").exception("order %s failed", 7, extra={"order": 7})
+    (line,) = logged()
+    event = json.loads(line)
+    assert event["message"] == "order 7 failed"
+    assert (event["level"], event["logger"], event["order"]) == ("ERROR", "shop", 7)
+    assert "ValueError: several\nlines" in event["exc_info"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", event["time"])
+
+
+def test_an_event_is_a_line_of_text(lines):
+    logged = lines("text")
+    logging.getLogger("shop").info("open")
+    assert re.fullmatch(r"\S+\+00:00 INFO shop \[-\] open", logged()[0])
+
+
+def test_every_line_of_a_request_has_its_id(client, lines, monkeypatch):
+    def fail(*args, **kwargs):
+        logging.getLogger("shop").info("before")
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("pages.views.render", fail)
+    client.raise_request_exception = False
+    logged = lines("json")
+    response = client.get("/", headers={"X-Request-ID": "abc.DEF_1-2"})
+    events = [json.loads(line) for line in logged()]
+    assert response.headers["X-Request-ID"] == "abc.DEF_1-2"
+    assert [event["logger"] for event in events] == ["shop", "django.request"]
+    assert {event["request_id"] for event in events} == {"abc.DEF_1-2"}
+    logging.getLogger("shop").info("after")
+    assert json.loads(logged()[-1])["request_id"] == "-"
+
+
+@pytest.mark.parametrize("sent", ["", "a b", "a\nb", "<script>", "ü", "x" * 129, "a;b"])
+def test_a_harmful_request_id_is_replaced(sent, client):
+    given = client.get("/livez", headers={"X-Request-ID": sent}).headers["X-Request-ID"]
+    assert re.fullmatch(r"[0-9a-f]{32}", given)
+
+
+def test_an_access_line_leaves_out_the_query(lines):
+    logged = lines("json")
+    atoms = {"m": "GET", "s": "200", "B": 12, "D": 2500, "{raw_uri}e": "/a%0Ab%20c?token=s3cret"}
+    logging.getLogger("gunicorn.access").info("%(m)s", atoms | {"{x-request-id}o": "abc"})
+    event = json.loads(logged()[0])
+    assert event["message"] == "GET /a%0Ab%20c 200 2.5ms"
+    assert (event["path"], event["status"], event["bytes"], event["duration_ms"]) == ("/a%0Ab%20c", 200, 12, 2.5)
+    assert event["request_id"] == "abc"
+    assert "s3cret" not in logged()[0]

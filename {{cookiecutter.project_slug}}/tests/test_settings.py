@@ -1,0 +1,119 @@
+"""config/settings.py: what an environment makes of it."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+
+PRODUCTION = {
+    "SECRET_KEY": "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "ALLOWED_HOSTS": "www.example.com",
+    "DATABASE_URL": "sqlite:///db.sqlite3",
+}
+
+
+@pytest.fixture
+def settings_of(monkeypatch):
+    """Return a function that runs settings.py in an environment and returns what it defines."""
+
+    def run(**environment: str) -> dict:
+        monkeypatch.setattr(os, "environ", environment)
+        return runpy.run_path(str(PROJECT / "config" / "settings.py"))
+
+    return run
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run manage.py in a process that has nothing but `environment`."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "manage.py", *arguments],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_an_empty_environment_is_told_everything_it_lacks_at_once():
+    result = manage("check")
+    assert result.returncode == 3
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    for name in ("SECRET_KEY", "DATABASE_URL", "ALLOWED_HOSTS"):
+        assert f"  {name} is missing" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEBUG", "ture"),
+        ("SECRET_KEY", "django-insecure-for-all-to-see"),
+        ("ALLOWED_HOSTS", "https://www.example.com"),
+        ("ALLOWED_HOSTS", "www.example.com:8000"),
+        ("CSRF_TRUSTED_ORIGINS", "www.example.com"),
+        ("DATABASE_URL", "sqlite://secret.sqlite3"),
+        ("DATABASE_CONN_MAX_AGE", "sixty"),
+        ("TIME_ZONE", "Mars/Olympus"),
+        ("TIME_ZONE", "../etc"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("SECURE_HSTS_SECONDS", "1h"),
+        ("SECURE_SSL_REDIRECT", "maybe"),
+        ("SECURE_CSP", "default-src"),
+    ],
+)
+def test_a_wrong_variable_ends_the_process_by_name(name, value, settings_of, capsys):
+    with pytest.raises(SystemExit) as ended:
+        settings_of(**PRODUCTION | {name: value})
+    message = capsys.readouterr().err
+    assert ended.value.code == 3
+    assert f"  {name} " in message
+    assert f" {value}" not in message
+
+
+def test_the_minimal_environment_is_ready_for_production():
+    result = manage("check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    assert result.returncode == 0, result.stderr
+
+
+def test_security_is_on_unless_debug_is(settings_of):
+    switches = ["SECURE_SSL_REDIRECT", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_HSTS_SECONDS"]
+    production, development = settings_of(**PRODUCTION), settings_of(**PRODUCTION, DEBUG="true")
+    assert [production[name] for name in switches] == [True, True, True, 3600]
+    assert [development[name] for name in switches] == [False, False, False, 0]
+    assert (production["DEBUG"], development["DEBUG"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("SECURE_SSL_REDIRECT", "false", False),
+        ("SESSION_COOKIE_SECURE", "false", False),
+        ("CSRF_COOKIE_SECURE", "false", False),
+        ("SECURE_HSTS_SECONDS", "0", 0),
+        ("SECURE_HSTS_INCLUDE_SUBDOMAINS", "true", True),
+        ("SECURE_HSTS_PRELOAD", "true", True),
+        ("SECURE_CSP", "false", {}),
+        ("TIME_ZONE", "Europe/Paris", "Europe/Paris"),
+        ("SECRET_KEY_FALLBACKS", "old,older", ["old", "older"]),
+        ("ALLOWED_HOSTS", ".example.com,[::1],*", [".example.com", "[::1]", "*"]),
+        ("CSRF_TRUSTED_ORIGINS", "https://*.example.com", ["https://*.example.com"]),
+    ],
+)
+def test_each_switch_switches_alone(name, value, expected, settings_of):
+    before, after = settings_of(**PRODUCTION), settings_of(**PRODUCTION | {name: value})
+    assert after[name] == expected
+    assert [setting for setting in before if setting.isupper() and before[setting] != after[setting]] == [name]
+
+
+def test_other_hosts_are_never_locked_out_unasked(settings_of):
+    settings = settings_of(**PRODUCTION)
+    assert not settings["SECURE_HSTS_INCLUDE_SUBDOMAINS"]
+    assert not settings["SECURE_HSTS_PRELOAD"]
