@@ -24,11 +24,12 @@ threads = env.integer("WEB_THREADS", default=4, minimum=1)
 workers = env.integer("WEB_CONCURRENCY", default=1, minimum=1)
 preload_app = True
 
-# An edit restarts the worker, that of a template included, as Django caches those. A preloaded application would
-# stay as it was, and more than one worker would race.
+# An edit restarts the worker, that of a template included, as Django caches those, and that of a module not imported
+# so far: gunicorn would notice edits only from a second after its import. A preloaded application would stay as it was,
+# and more than one worker would race.
 if debug:
     reload = True
-    reload_extra_files = ["**/templates/**/*.*"]
+    reload_extra_files = ["**/*.py", "**/templates/**/*.*"]
     preload_app = False
     workers = 1
 
