@@ -38,7 +38,8 @@ if debug:
 keepalive = 100
 
 # Platforms kill 30 s after SIGTERM: https://devcenter.heroku.com/articles/dynos#graceful-shutdown-with-sigterm
-graceful_timeout = 25
+# In development nobody waits that long for Ctrl-C because a page hangs.
+graceful_timeout = 2 if debug else 25
 
 # The heartbeat is a file; on a disk it can block. https://gunicorn.org/faq/#blocking-os-fchmod
 if os.path.isdir("/dev/shm"):  # noqa: S108
