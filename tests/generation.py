@@ -230,6 +230,7 @@ class Process:
         self.stdout: list[str] = []
         self.stderr: list[str] = []
         self.lines: list[str] = []
+        self.prompt = ""  # what came after the last line
         self.terminal: int | None = None
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         if tty:
@@ -264,20 +265,26 @@ class Process:
                     text = line.decode(errors="replace").rstrip("\r")
                     lines.append(text)
                     self.lines.append(text)
+                self.prompt = rest.decode(errors="replace")
 
     @property
     def output(self) -> str:
         """Everything that the program printed, with stderr where it came."""
-        return "\n".join(self.lines)
+        return "\n".join([*self.lines, self.prompt])
+
+    @property
+    def tail(self) -> str:
+        """The end of the output, for messages."""
+        return "\n".join([*self.lines[-40:], self.prompt])
 
     def wait_for(self, pattern: str, seconds: float = SECONDS_TO_START) -> re.Match[str]:
         """Return the first match of `pattern` in a line of the output."""
 
         def found() -> re.Match[str] | None:
-            matches = (re.search(pattern, line) for line in list(self.lines))
+            matches = (re.search(pattern, line) for line in [*self.lines, self.prompt])
             return next(filter(None, matches), None)
 
-        return wait_until(found, seconds, lambda: f"{pattern!r} in\n{self.output}")
+        return wait_until(found, seconds, lambda: f"{pattern!r} in\n{self.tail}")
 
     def type(self, keys: bytes) -> None:
         """Press keys on the program's terminal."""
@@ -296,7 +303,7 @@ class Process:
         try:
             code = self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"still running after {seconds} s:\n{self.output}")
+            pytest.fail(f"still running after {seconds} s:\n{self.tail}")
         for reader in self.readers:
             reader.join(seconds)
         return code
@@ -368,12 +375,12 @@ class Server(Process):
         def answers() -> bool:
             if self.popen.poll() is not None:
                 self.wait()
-                pytest.fail(f"ended with {self.popen.returncode}:\n{self.output}")
+                pytest.fail(f"ended with {self.popen.returncode}:\n{self.tail}")
             with suppress(OSError, http.client.HTTPException):
                 return self.get(path).status == 200
             return False
 
-        wait_until(answers, seconds, lambda: f"an answer at {path}\n{self.output}")
+        wait_until(answers, seconds, lambda: f"an answer at {path}\n{self.tail}")
 
 
 class Visitor:
