@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 import psutil
@@ -386,13 +386,16 @@ class Server(Process):
 class Visitor:
     """A browser without a face: keeps cookies, sends the CSRF token of the form it has seen."""
 
+    headers: ClassVar[dict[str, str]] = {}
+
     def __init__(self, server: Server) -> None:
         """Visit `server`."""
         self.server = server
         self.cookies: dict[str, str] = {}
 
     def _send(self, method: str, path: str, body: bytes | None = None) -> Response:
-        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        headers = {**self.headers, "Cookie": cookies}
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         response = self.server.request(method, path, headers, body)
@@ -459,6 +462,13 @@ class Project:
     def manage(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run manage.py with `variables`, or with those of .env when there are none."""
         return self.run("python", "manage.py", *arguments, **(variables or self.dotenv))
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace the first `old`, which must be there, in a file of the project."""
+        path = self.path / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{old!r} is not in {file}"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
     def start[Kind: Process](
         self, *command: str, kind: type[Kind] = Process, tty: bool = False, **variables: str
@@ -576,6 +586,27 @@ def virtual_environment(shared: Path) -> Callable[[str], Path]:
     return get
 
 
+def original(shared: Path, template: Path, **answers: str) -> Path:
+    """Return the project that `answers` give, for copying only: all tests share it."""
+
+    def build(directory: Path) -> None:
+        directory.mkdir()
+        given = [f"{name}={value}" for name, value in answers.items()]
+        result = cookiecutter(template, directory, "--no-input", *given)
+        assert result.returncode == 0, result.stderr
+
+    directory = once(shared / "projects" / (name_of(answers) or "default"), build)
+    (project,) = (path for path in directory.iterdir() if path.name != ".home")
+    return project
+
+
+def copy_project(source: Path, place: Path, virtual_environment: Path) -> Project:
+    """Copy a generated project into the new directory `place`, with a HOME beside it."""
+    shutil.copytree(source, place / source.name, symlinks=True)
+    (place / "home").mkdir()
+    return Project(place / source.name, place / "home", virtual_environment)
+
+
 @pytest.fixture
 def generate(
     shared: Path, template: Path, tmp_path: Path, virtual_environment: Callable[[str], Path]
@@ -587,23 +618,11 @@ def generate(
     """
     projects: list[Project] = []
 
-    def get(python: str = "", **answers: str) -> Project:
-        def build(directory: Path) -> None:
-            directory.mkdir()
-            given = [f"{name}={value}" for name, value in answers.items()]
-            result = cookiecutter(template, directory, "--no-input", *given)
-            assert result.returncode == 0, result.stderr
-
-        name = "-".join(answers.values()) or "default"
-        original = once(shared / "projects" / name, build)
-        (source,) = (path for path in original.iterdir() if path.name != ".home")
+    def get(python: str = THIS_PYTHON, **answers: str) -> Project:
+        source = original(shared, template, **answers)
         place = tmp_path / f"project{len(projects)}"
-        shutil.copytree(source, place / source.name, symlinks=True)
-        home = place / "home"
-        home.mkdir()
-        project = Project(place / source.name, home, virtual_environment(python or THIS_PYTHON))
-        projects.append(project)
-        return project
+        projects.append(copy_project(source, place, virtual_environment(python)))
+        return projects[-1]
 
     yield get
     for project in projects:

@@ -61,20 +61,12 @@ def listeners(port: int) -> set[str]:
     }
 
 
-def change(file: Path, old: str, new: str) -> None:
-    """Replace `old`, which must be there, in a file."""
-    text = file.read_text()
-    assert old in text, f"{old!r} is not in {file.name}"
-    file.write_text(text.replace(old, new, 1))
-
-
 def edit_and_look(project: Project, server: Server) -> None:
     """Edit a template and the code, and see each edit on the page."""
-    change(project.path / "templates/pages/home.html", "It works", "It has a new template")
+    project.edit("templates/pages/home.html", "It works", "It has a new template")
     wait_until(shows(server, "It has a new template"), 20, lambda: server.tail)
-    view = project.path / "pages/views.py"
-    change(
-        view,
+    project.edit(
+        "pages/views.py",
         'return render(request, "pages/home.html", context)',
         'return HttpResponse("New code")',
     )
@@ -105,8 +97,8 @@ def test_uv_run_honcho_start_is_all_it_takes(generate: Generate):
 
 def test_a_page_that_hangs_does_not_keep_control_c_from_stopping_it(generate: Generate):
     project = generate()
-    change(
-        project.path / "pages/views.py",
+    project.edit(
+        "pages/views.py",
         "    context = {}\n",
         '    context = {}\n    if "slow" in request.GET:\n        import time; time.sleep(60)\n',
     )
@@ -185,8 +177,8 @@ def test_the_admin_lets_a_superuser_in_and_is_styled(generate: Generate):
 
 def test_breakpoint_works_under_runserver(generate: Generate):
     project = generate()
-    change(
-        project.path / "pages/views.py",
+    project.edit(
+        "pages/views.py",
         "    context = {}\n",
         "    breakpoint()\n    context = {}\n",
     )
@@ -259,6 +251,6 @@ VIEWS, MODELS, SETTINGS = "pages/views.py", "accounts/models.py", "config/settin
 )
 def test_the_checks_of_the_project_find(file, old, new, command, generate: Generate):
     project = generate()
-    change(project.path / file, old, new)
+    project.edit(file, old, new)
     result = project.run(*command.split(), *(["-q", "-x"] if command == "pytest" else []))
     assert result.returncode != 0, result.stdout
