@@ -17,6 +17,11 @@ EXIT_CODE = 3
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
+# Whole values for `strings`: what Django compares hosts and origins with, so neither https:// nor a port in a host.
+HOST = r"\*|\.?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]"
+ORIGIN = r"https?://[^/\s]+"
+
+
 class InvalidError(ValueError):
     """What is wrong with a value, in words that may be shown: never the value, nor a part of it."""
 
@@ -37,25 +42,25 @@ class Env:
     def parsed(
         self, name: str, parse: Callable[[str], Any], *, default: Any = REQUIRED, example: str, because: str = ""
     ) -> Any:
-        """Return `parse(value)` of the variable `name`, or `default` when it is unset.
+        """Return `parse(value)` of the variable `name`, or `parse(default)` when it is unset.
 
         `parse` raises InvalidError with what is wrong; `example` is a value that would do; `because` says why a
         variable that is required now is not always.
         """
         self.names.add(name)
         value = self.environ.get(name, "").strip()
-        if not value and default is not REQUIRED:
-            return default
+        if not value and default is REQUIRED:
+            return self.refuse(name, f"is missing{because and ', and required ' + because}", example)
         try:
-            if not value:
-                raise InvalidError(f"is missing{because and ', and required ' + because}")
-            return parse(value)
+            return parse(value or default) if value or isinstance(default, str) else default
         except InvalidError as error:
-            problem = str(error)
-        except ValueError:  # from a library, whose message may hold the value
-            problem = "cannot be read"
+            return self.refuse(name, str(error), example)
+        except (ValueError, LookupError):  # from a library, whose message may hold the value
+            return self.refuse(name, "cannot be read", example)
+
+    def refuse(self, name: str, problem: str, example: str) -> None:
+        """Remember for `verify` what is wrong with a variable, in words that do not hold its value."""
         self.problems.append(f"{name} {problem}. Example: {name}={example}")
-        return None
 
     def text(self, name: str, *, default: Any = REQUIRED, example: str = "some-text", **more: Any) -> str:
         """Return the variable as it stands, without the spaces around it."""

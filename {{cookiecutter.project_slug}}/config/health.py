@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock, Thread
 
+from django.conf import settings
+from django.core.cache import caches
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
 
@@ -69,8 +71,22 @@ def ask_database() -> None:
         connection.close()
 
 
-# The services that a request cannot do without.
-PROBES = [Probe("database", ask_database)]
+def ask_cache() -> None:
+    """Raise unless each server of the cache answers, on new connections too; many keys, as each belongs to one."""
+    cache = caches.create_connection("default")
+    try:
+        cache.get_many([f"readyz-{number}" for number in range(32)])
+    finally:
+        cache.close()
+
+
+PROBES = {"database": Probe("database", ask_database), "cache": Probe("cache", ask_cache)}
+
+
+def needed() -> list[Probe]:
+    """Return the probes of what a request cannot do without: the cache is needed when sessions live there."""
+    in_cache = settings.SESSION_ENGINE.endswith(("cache", "cached_db"))
+    return [probe for name, probe in PROBES.items() if name == "database" or in_cache]
 
 
 def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable:
@@ -80,7 +96,7 @@ def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Ca
         if request.path == "/livez":
             return _response({"process": None})
         if request.path == "/readyz":
-            return _response({probe.name: probe.error() for probe in PROBES})
+            return _response({probe.name: probe.error() for probe in needed()})
         return get_response(request)
 
     return middleware

@@ -15,6 +15,8 @@ import dj_database_url
 
 from config.env import InvalidError
 
+BASE_DIR = Path(__file__).resolve().parent.parent
+
 # Seconds until a service that does not answer counts as unreachable.
 CONNECT_TIMEOUT = 5
 
@@ -62,15 +64,15 @@ SQLITE_OPTIONS = {"cached_statements", "check_same_thread", "init_command", "tim
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
-def database(url: str, base_dir: Path, conn_max_age: int = 0) -> dict[str, Any]:
+def database(url: str, conn_max_age: int = 0) -> dict[str, Any]:
     """Return the entry of DATABASES for sqlite:///path, postgres://… or mysql://… .
 
-    A relative SQLite path starts at `base_dir`; connections are kept for `conn_max_age` seconds, checked before each
-    request. Raises InvalidError.
+    A relative SQLite path starts at the project's directory. Connections are kept for `conn_max_age` seconds, checked
+    before each request. Raises InvalidError.
     """
     parts = split(url)
     if parts.scheme == "sqlite":
-        return {**_sqlite(url, parts, base_dir), "CONN_MAX_AGE": conn_max_age}
+        return {**_sqlite(url, parts), "CONN_MAX_AGE": conn_max_age}
     if parts.scheme in ("postgres", "postgresql"):
         known, defaults = _postgresql_options()
     elif parts.scheme == "mysql":
@@ -101,14 +103,14 @@ def database(url: str, base_dir: Path, conn_max_age: int = 0) -> dict[str, Any]:
     return config
 
 
-def _sqlite(url: str, parts: SplitResult, base_dir: Path) -> dict[str, Any]:
+def _sqlite(url: str, parts: SplitResult) -> dict[str, Any]:
     if not url.startswith("sqlite:///"):  # dj-database-url makes sqlite://db.sqlite3 a database in memory
         raise InvalidError("has not the three slashes of a file's URL, or four for an absolute path")
     if parts.path in ("", "/") or parts.path.endswith("/") or "memory:" in parts.path:
         raise InvalidError("names no file: a database in memory is lost with its process")
     check_options(parts, SQLITE_OPTIONS)
     config = dj_database_url.parse(url)
-    config["NAME"] = base_dir / config["NAME"]
+    config["NAME"] = BASE_DIR / config["NAME"]
     # https://docs.djangoproject.com/en/6.1/ref/databases/#sqlite-notes: WAL lets readers read while one writes, and
     # IMMEDIATE makes a writer wait for its turn. With Django's defaults four writers lose hundreds of writes in 4 s.
     defaults = {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"}
@@ -136,13 +138,182 @@ def _mysql_options() -> tuple[set[str], dict[str, Any]]:
     return known | {"isolation_level", "ssl-ca"}, {"connect_timeout": CONNECT_TIMEOUT}
 
 
-VENDORS = {"sqlite3": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL"}
+def cache(url: str) -> dict[str, Any]:
+    """Return the entry of CACHES for locmem://, dummy://, redis://…, rediss://… or memcached://host:port,host:port.
+
+    The clients of Redis and Memcached are installed and imported only when named. Raises InvalidError.
+    """
+    if url in ("locmem://", "dummy://"):
+        name = {"locmem://": "locmem.LocMemCache", "dummy://": "dummy.DummyCache"}[url]
+        return {"BACKEND": f"django.core.cache.backends.{name}"}
+    if url.startswith("memcached://"):
+        hosts = url.removeprefix("memcached://").split(",")
+        servers = [split(f"memcached://{host}") for host in hosts]
+        if any(server.username or server.path or server.query for server in servers):
+            raise InvalidError("has more than hosts and ports")
+        if not all(server.hostname and server.port for server in servers):
+            raise InvalidError("has a server without a host or a port")
+        # A server that failed is tried again after as many seconds, and not after the client's 60.
+        options = {"connect_timeout": CONNECT_TIMEOUT, "timeout": CONNECT_TIMEOUT, "dead_timeout": CONNECT_TIMEOUT}
+        backend = "django.core.cache.backends.memcached.PyMemcacheCache"
+        return {"BACKEND": backend, "LOCATION": hosts, "OPTIONS": options}
+    parts = split(url)
+    if parts.scheme not in ("redis", "rediss"):
+        raise InvalidError("has an unknown scheme: redis, rediss, memcached, locmem and dummy are known")
+    if not parts.hostname:
+        raise InvalidError("names no host")
+    if not re.fullmatch("/?|/[0-9]+", parts.path):  # redis takes any other word for database 0
+        raise InvalidError("has a database that is not a number")
+    from redis.connection import URL_QUERY_ARGUMENT_PARSERS, parse_url
+
+    tls = {"ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_min_version"}
+    known = {name for name in URL_QUERY_ARGUMENT_PARSERS if not name.startswith("ssl_")} | {"client_name"}
+    check_options(parts, known | tls if parts.scheme == "rediss" else known)
+    try:
+        parse_url(url)
+    except ValueError:
+        raise InvalidError("has an option whose value its client cannot read") from None
+    return {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": [url],  # a list: Django splits a string at , and ; which passwords may hold
+        "OPTIONS": {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": CONNECT_TIMEOUT},
+    }
+
+
+SMTP = {"smtp": (25, {}), "smtp+tls": (587, {"use_tls": True}), "smtps": (465, {"use_ssl": True})}
+
+
+def mail(url: str) -> dict[str, Any]:
+    """Return the entry of MAILERS for console://, file:///directory, smtp://…, smtp+tls://… or smtps://….
+
+    smtp+tls is STARTTLS, on port 587 unless another is named; smtps is TLS from the start, on 465. Raises
+    InvalidError.
+    """
+    backend = "django.core.mail.backends.{}.EmailBackend"
+    if url == "console://":
+        return {"BACKEND": backend.format("console")}
+    if url.startswith("file:"):
+        return {"BACKEND": backend.format("filebased"), "OPTIONS": {"file_path": directory(url)}}
+    parts = split(url)
+    if parts.scheme not in SMTP:
+        raise InvalidError("has an unknown scheme: smtp, smtp+tls, smtps, file and console are known")
+    if not parts.hostname:
+        raise InvalidError("names no host")
+    if parts.path not in ("", "/"):
+        raise InvalidError("has a path after the host")
+    check_options(parts, {"timeout"})
+    port, encryption = SMTP[parts.scheme]
+    timeout = dict(parse_qsl(parts.query)).get("timeout", "10")  # without one a dead server holds a thread for ever
+    if not re.fullmatch("[1-9][0-9]{0,3}", timeout):
+        raise InvalidError("has a timeout that is not a number of seconds")
+    options = {
+        "host": parts.hostname,
+        "port": parts.port or port,
+        "username": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "timeout": int(timeout),
+        **encryption,
+    }
+    return {"BACKEND": backend.format("smtp"), "OPTIONS": options}
+
+
+def tasks(name: str) -> dict[str, Any]:
+    """Return the entry of TASKS for immediate (in the process that asks) or database (the worker runs them)."""
+    if name not in ("immediate", "database"):
+        raise InvalidError("is not one of immediate, database")
+    return {
+        "BACKEND": "django_tasks_db.DatabaseBackend"
+        if name == "database"
+        else "django.tasks.backends.immediate.ImmediateBackend",
+        "QUEUES": [],  # any
+    }
+
+
+def storage(url: str) -> dict[str, Any]:
+    """Return the entry of STORAGES for file:directory, or s3://bucket/prefix?endpoint=https://host&region=name.
+
+    The credentials are those that every tool for S3 reads, AWS_ACCESS_KEY_ID and so on. Raises InvalidError.
+    """
+    if url.startswith("file:"):
+        options = {"location": directory(url), "base_url": "/media/"}
+        return {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": options}
+    parts = split(url)
+    if parts.scheme != "s3":
+        raise InvalidError("has an unknown scheme: file and s3 are known")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc):
+        raise InvalidError("names no bucket")
+    check_options(parts, {"endpoint", "region"})
+    query = dict(parse_qsl(parts.query))
+    endpoint = query.get("endpoint")
+    if endpoint and not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?/?", endpoint):
+        raise InvalidError("has an endpoint that is not https://host")
+    need("storages", "django-storages[s3]")
+    need("boto3", "django-storages[s3]")
+    from botocore.config import Config
+
+    # Path style where an endpoint is named: its certificate covers one host, not one for each bucket.
+    style = {"addressing_style": "path" if endpoint else "auto"}
+    client = Config(s3=style, signature_version="s3v4", connect_timeout=CONNECT_TIMEOUT, retries={"mode": "standard"})
+    options = {
+        "bucket_name": parts.netloc,
+        "location": unquote(parts.path.strip("/")),
+        "endpoint_url": endpoint,
+        "region_name": query.get("region"),
+        "client_config": client,
+        "file_overwrite": False,  # as on disk: a second upload of the same name gets another
+    }
+    return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+
+
+def directory(url: str) -> Path:
+    """Return the directory of file:relative (to the project) or file:///absolute; raise InvalidError."""
+    parts = split(url)
+    if parts.netloc or parts.query or not parts.path.strip("/"):
+        raise InvalidError("names no directory: write file:relative or file:///absolute")
+    return BASE_DIR / unquote(parts.path)
+
+
+def origin(storage: dict[str, Any] | None) -> list[str]:
+    """Return the origin that browsers fetch uploads from, for the Content-Security-Policy, unless it is this site."""
+    if not storage or "bucket_name" not in storage["OPTIONS"]:
+        return []
+    options = storage["OPTIONS"]
+    region = f".{options['region_name']}" if options["region_name"] else ""
+    return [(options["endpoint_url"] or f"https://{options['bucket_name']}.s3{region}.amazonaws.com").rstrip("/")]
 
 
 def describe(settings: Any) -> dict[str, str]:
-    """Return what the environment attached, name by name, without user names or passwords."""
-    database = settings.DATABASES["default"]
-    vendor = VENDORS[database["ENGINE"].rpartition(".")[2]]
-    if vendor == "SQLite":
-        return {"database": f"{vendor}, {Path(database['NAME']).name}"}
-    return {"database": f"{vendor} at {database['HOST'] or 'a socket'}"}
+    """Return what the environment attached, name by name, without user names, passwords or paths."""
+    database, cache = settings.DATABASES["default"], settings.CACHES["default"]
+    mail, storage = settings.MAILERS["default"], settings.STORAGES["default"]
+    hosts = [urlsplit(server).hostname or server for server in cache.get("LOCATION", [])]
+    return {
+        "database": _describe(database["ENGINE"], database.get("HOST")),
+        "cache": _describe(cache["BACKEND"], ", ".join(hosts)),
+        "mail": _describe(mail["BACKEND"], mail.get("OPTIONS", {}).get("host")),
+        "uploads": _describe(storage["BACKEND"], storage["OPTIONS"].get("bucket_name")),
+        "tasks": _describe(settings.TASKS["default"]["BACKEND"]),
+    }
+
+
+WORDS = {
+    "django.db.backends.sqlite3": "SQLite",
+    "django.db.backends.postgresql": "PostgreSQL",
+    "django.db.backends.mysql": "MySQL",
+    "django.core.cache.backends.locmem.LocMemCache": "memory of each process",
+    "django.core.cache.backends.dummy.DummyCache": "none",
+    "django.core.cache.backends.redis.RedisCache": "Redis",
+    "django.core.cache.backends.memcached.PyMemcacheCache": "Memcached",
+    "django.core.mail.backends.console.EmailBackend": "printed",
+    "django.core.mail.backends.filebased.EmailBackend": "files",
+    "django.core.mail.backends.smtp.EmailBackend": "SMTP",
+    "django.core.files.storage.FileSystemStorage": "disk",
+    "storages.backends.s3.S3Storage": "S3",
+    "django.tasks.backends.immediate.ImmediateBackend": "in the web process, at once",
+    "django_tasks_db.DatabaseBackend": "in the worker, by way of the database",
+}
+
+
+def _describe(backend: str, place: str | None = None) -> str:
+    word = WORDS.get(backend, backend)
+    return f"{word} at {place}" if place else word

@@ -2,8 +2,7 @@
 
 What varies between deploys is read from the environment, here and nowhere else: .env.example describes each variable.
 A required variable has no default: without it the process ends at start and names it.
-
-https://docs.djangoproject.com/en/6.1/ref/settings/
+Every setting is described in https://docs.djangoproject.com/en/6.1/ref/settings/.
 """
 
 import os
@@ -13,40 +12,29 @@ from zoneinfo import ZoneInfo
 from django.utils.csp import CSP
 
 from config import logs, services
-from config.env import REQUIRED, Env, InvalidError
+from config.env import HOST, ORIGIN, REQUIRED, Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Env(os.environ)
 
-
-# Safe unless the environment says otherwise: DEBUG is off where nothing is said.
-# https://docs.djangoproject.com/en/6.1/howto/deployment/checklist/
-
+# Off where nothing is said: https://docs.djangoproject.com/en/6.1/howto/deployment/checklist/
 DEBUG = env.boolean("DEBUG", default=False)
 
-
-def secret_key(value: str) -> str:
-    """Return the key, unless it is the public one of .env.example where it would matter."""
-    if value.startswith("django-insecure-") and not DEBUG:
-        raise InvalidError("is the public key of .env.example: it needs one of its own while DEBUG is off")
-    return value
-
-
 NEW_KEY = '$(python -c "import secrets; print(secrets.token_urlsafe(50))")'
-SECRET_KEY = env.parsed("SECRET_KEY", secret_key, example=NEW_KEY)
+SECRET_KEY = env.text("SECRET_KEY", example=NEW_KEY)
+if SECRET_KEY and SECRET_KEY.startswith("django-insecure-") and not DEBUG:
+    env.refuse("SECRET_KEY", "is the public key of .env.example, and DEBUG is off", NEW_KEY)
 SECRET_KEY_FALLBACKS = env.strings("SECRET_KEY_FALLBACKS", default=[])
 
 ALLOWED_HOSTS = env.strings(
     "ALLOWED_HOSTS",
     default=[] if DEBUG else REQUIRED,
     because="while DEBUG is off",
-    pattern=r"\*|\.?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]",
+    pattern=HOST,
     example="www.example.com",
 )
-CSRF_TRUSTED_ORIGINS = env.strings(
-    "CSRF_TRUSTED_ORIGINS", default=[], pattern=r"https?://[^/\s]+", example="https://www.example.com"
-)
+CSRF_TRUSTED_ORIGINS = env.strings("CSRF_TRUSTED_ORIGINS", default=[], pattern=ORIGIN, example="https://example.com")
 
 
 # Application definition
@@ -58,7 +46,9 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_tasks_db",
     "accounts",
+    "jobs",
     "pages",
 ]
 
@@ -77,6 +67,7 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
 
 TEMPLATES = [
     {
@@ -93,30 +84,37 @@ TEMPLATES = [
     },
 ]
 
-WSGI_APPLICATION = "config.wsgi.application"
 
+# Backing services: each is a URL, which config/services.py turns into Django's setting
+# https://docs.djangoproject.com/en/6.1/ref/databases/ https://docs.djangoproject.com/en/6.1/topics/cache/
+# https://docs.djangoproject.com/en/6.1/topics/email/ https://docs.djangoproject.com/en/6.1/topics/tasks/
 
-# Database
-# https://docs.djangoproject.com/en/6.1/ref/settings/#databases
-
-DATABASE_CONN_MAX_AGE = env.integer("DATABASE_CONN_MAX_AGE", default=60)
-
+CONN_MAX_AGE = env.integer("DATABASE_CONN_MAX_AGE", default=60)
 DATABASES = {
     "default": env.parsed(
         "DATABASE_URL",
-        lambda url: services.database(url, BASE_DIR, DATABASE_CONN_MAX_AGE),
+        lambda url: services.database(url, conn_max_age=CONN_MAX_AGE),
         example="postgres://user:password@host:5432/name",
     )
 }
+CACHES = {"default": env.parsed("CACHE_URL", services.cache, default="locmem://", example="redis://:password@host/0")}
+MAILERS = {
+    "default": env.parsed("EMAIL_URL", services.mail, default="console://", example="smtp+tls://user:password@host")
+}
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("DEFAULT_FROM_EMAIL", default="webmaster@localhost")
+TASKS = {"default": env.parsed("TASKS", services.tasks, default="immediate", example="database")}
 
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Sessions live in the database, unless the environment puts them into a cache, one that all processes share.
+SESSIONS = env.choice("SESSION_ENGINE", ["db", "cached_db", "cache"], default="db")
+SESSION_ENGINE = f"django.contrib.sessions.backends.{SESSIONS}"
+if SESSIONS in ("cached_db", "cache") and CACHES["default"] and "LOCATION" not in CACHES["default"]:
+    env.refuse("SESSION_ENGINE", "needs a CACHE_URL of a cache that processes share, Redis or Memcached", "db")
 
 
 # Users and passwords
 # https://docs.djangoproject.com/en/6.1/topics/auth/customizing/#using-a-custom-user-model-when-starting-a-project
 
 AUTH_USER_MODEL = "accounts.User"
-
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
@@ -129,66 +127,49 @@ AUTH_PASSWORD_VALIDATORS = [
 # https://docs.djangoproject.com/en/6.1/topics/i18n/
 
 LANGUAGE_CODE = "en-us"
-
-
-def time_zone(value: str) -> str:
-    """Return the name of a time zone, if there is one."""
-    try:
-        return ZoneInfo(value).key
-    except (KeyError, ValueError, OSError) as error:
-        raise InvalidError("is not the name of a time zone") from error
-
-
-TIME_ZONE = env.parsed("TIME_ZONE", time_zone, default="UTC", example="Europe/Paris")
-
+TIME_ZONE = env.parsed("TIME_ZONE", lambda name: ZoneInfo(name).key, default="UTC", example="Europe/Paris")
 USE_I18N = True
-
 USE_TZ = True
 
 
-# Static files: collected at build, served by the web process itself, compressed and for ever under a hashed name.
-# With DEBUG on they come from where they are edited. https://whitenoise.readthedocs.io/en/stable/django.html
+# Uploads, and static files: those are collected at build and served by the web process, compressed and for ever under
+# a hashed name; with DEBUG on they come from where they are edited. https://whitenoise.readthedocs.io/
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-
+STATICFILES_STORAGE = "whitenoise.storage.CompressedManifestStaticFilesStorage"
+if DEBUG:
+    STATICFILES_STORAGE = "django.contrib.staticfiles.storage.StaticFilesStorage"
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {
-        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
-        if DEBUG
-        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
-    },
+    "default": env.parsed("STORAGE_URL", services.storage, default="file:media", example="s3://bucket?region=name"),
+    "staticfiles": {"BACKEND": STATICFILES_STORAGE},
 }
-
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 # Said here and not left to Django's DEBUG, which tests turn off: then there would be no files to serve.
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = DEBUG
 
 
-# Security: on while DEBUG is off, each with a switch of its own.
+# Security: on while DEBUG is off, each with a switch of its own
 # https://docs.djangoproject.com/en/6.1/topics/security/
 
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=not DEBUG)
 SESSION_COOKIE_SECURE = env.boolean("SESSION_COOKIE_SECURE", default=not DEBUG)
 CSRF_COOKIE_SECURE = env.boolean("CSRF_COOKIE_SECURE", default=not DEBUG)
-
-# A browser that saw this header refuses plain HTTP for so many seconds, whatever the server says later. An hour is
-# long enough to protect and short enough to repent; a year (31536000) is for a site that has proven itself.
+# Browsers refuse plain HTTP for so many seconds after a visit, whatever the server says later: an hour to begin with.
 SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", default=0 if DEBUG else 3600)
-# These two speak for hosts that this project does not know, so that only the environment can turn them on.
+# These speak for hosts that this project does not know, so only the environment turns them on; the checks ask for both.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.boolean("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = env.boolean("SECURE_HSTS_PRELOAD", default=False)
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # check --deploy asks for both
-
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 # No inline scripts or styles, nothing from other sites. Django's admin works under it.
-# https://docs.djangoproject.com/en/6.1/howto/csp/
 SECURE_CSP = {
     "default-src": [CSP.SELF],
     "base-uri": [CSP.SELF],
     "form-action": [CSP.SELF],
     "frame-ancestors": [CSP.NONE],
+    "img-src": [CSP.SELF, *services.origin(STORAGES["default"])],
+    "media-src": [CSP.SELF, *services.origin(STORAGES["default"])],
     "object-src": [CSP.NONE],
 }
 if not env.boolean("SECURE_CSP", default=True):
@@ -204,7 +185,6 @@ LOGGING = logs.logging_config(
 )
 
 
-# Tokens for external services go here: one line, and one in .env.example.
-
+# Tokens for external services: a line each, and one in .env.example
 
 env.verify()

@@ -27,7 +27,7 @@ def test_readyz_names_the_service_that_fails(client, monkeypatch):
     def ask():
         raise ConnectionError("no answer from db.example")
 
-    monkeypatch.setattr(health, "PROBES", [health.Probe("database", ask)])
+    monkeypatch.setitem(health.PROBES, "database", health.Probe("database", ask))
     response = client.get("/readyz")
     assert (response.status_code, response.text) == (503, "database: failed\n")
 

@@ -7,7 +7,7 @@ import pytest
 from config import services
 from config.env import InvalidError
 
-BASE = Path("/project")
+BASE = services.BASE_DIR
 
 
 @pytest.fixture
@@ -18,19 +18,19 @@ def clients(monkeypatch):
 
 
 def test_a_relative_sqlite_path_starts_at_the_project():
-    assert services.database("sqlite:///db.sqlite3", BASE)["NAME"] == BASE / "db.sqlite3"
-    assert services.database("sqlite:////data/db.sqlite3", BASE)["NAME"] == Path("/data/db.sqlite3")
+    assert services.database("sqlite:///db.sqlite3")["NAME"] == BASE / "db.sqlite3"
+    assert services.database("sqlite:////data/db.sqlite3")["NAME"] == Path("/data/db.sqlite3")
 
 
 def test_sqlite_writers_wait_for_each_other():
-    options = services.database("sqlite:///db.sqlite3?timeout=3", BASE)["OPTIONS"]
+    options = services.database("sqlite:///db.sqlite3?timeout=3")["OPTIONS"]
     assert options["transaction_mode"] == "IMMEDIATE"
     assert "journal_mode=WAL" in options["init_command"]
     assert options["timeout"] == 3
 
 
 def test_a_password_is_decoded(clients):
-    config = services.database("postgres://us%40er:p%23a%2Fs%3As%25@db.example:6432/name?sslmode=require", BASE, 60)
+    config = services.database("postgres://us%40er:p%23a%2Fs%3As%25@db.example:6432/name?sslmode=require", 60)
     assert (config["USER"], config["PASSWORD"]) == ("us@er", "p#a/s:s%")
     assert (config["HOST"], config["PORT"], config["NAME"]) == ("db.example", 6432, "name")
     assert config["OPTIONS"] == {"sslmode": "require"}
@@ -38,14 +38,14 @@ def test_a_password_is_decoded(clients):
 
 
 def test_a_socket_keeps_its_case(clients):
-    config = services.database("postgres://user:pass@%2Frun%2FMySocket/name", BASE)
+    config = services.database("postgres://user:pass@%2Frun%2FMySocket/name")
     assert config["HOST"] == "/run/MySocket"
-    assert services.database("postgres:///name?host=/run/MySocket", BASE)["OPTIONS"]["host"] == "/run/MySocket"
-    assert services.database("mysql:///name?unix_socket=/run/My.sock", BASE)["OPTIONS"]["unix_socket"] == "/run/My.sock"
+    assert services.database("postgres:///name?host=/run/MySocket")["OPTIONS"]["host"] == "/run/MySocket"
+    assert services.database("mysql:///name?unix_socket=/run/My.sock")["OPTIONS"]["unix_socket"] == "/run/My.sock"
 
 
 def test_a_pool_keeps_no_other_connections(clients):
-    config = services.database("postgres://user:pass@db/name?pool=true", BASE, 60)
+    config = services.database("postgres://user:pass@db/name?pool=true", 60)
     assert (config["OPTIONS"]["pool"], config["CONN_MAX_AGE"]) == (True, 0)
 
 
@@ -87,7 +87,7 @@ def test_a_pool_keeps_no_other_connections(clients):
 )
 def test_what_would_be_silently_wrong_is_refused(url, problem, clients):
     with pytest.raises(InvalidError) as refused:
-        services.database(url, BASE)
+        services.database(url)
     assert problem in str(refused.value)
     assert "s3cr" not in str(refused.value)
 
@@ -95,6 +95,6 @@ def test_what_would_be_silently_wrong_is_refused(url, problem, clients):
 def test_a_missing_client_comes_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(services, "find_spec", lambda module: None)
     with pytest.raises(InvalidError, match=r'not installed: uv add "psycopg\[binary,pool\]"'):
-        services.database("postgres://user:pass@db/name", BASE)
+        services.database("postgres://user:pass@db/name")
     with pytest.raises(InvalidError, match='not installed: uv add "pymysql"'):
-        services.database("mysql://user:pass@db/name", BASE)
+        services.database("mysql://user:pass@db/name")

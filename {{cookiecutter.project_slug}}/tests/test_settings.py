@@ -14,6 +14,7 @@ PRODUCTION = {
     "SECRET_KEY": "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
     "ALLOWED_HOSTS": "www.example.com",
     "DATABASE_URL": "sqlite:///db.sqlite3",
+    "EMAIL_URL": "smtp://mail.example.com",
 }
 
 
@@ -60,6 +61,11 @@ def test_an_empty_environment_is_told_everything_it_lacks_at_once():
         ("CSRF_TRUSTED_ORIGINS", "www.example.com"),
         ("DATABASE_URL", "sqlite://secret.sqlite3"),
         ("DATABASE_CONN_MAX_AGE", "sixty"),
+        ("CACHE_URL", "redis://"),
+        ("EMAIL_URL", "smtp:mail.example.org"),
+        ("STORAGE_URL", "s4://uploads"),
+        ("SESSION_ENGINE", "file"),
+        ("TASKS", "celery"),
         ("TIME_ZONE", "Mars/Olympus"),
         ("TIME_ZONE", "../etc"),
         ("LOG_LEVEL", "loud"),
@@ -76,6 +82,14 @@ def test_a_wrong_variable_ends_the_process_by_name(name, value, settings_of, cap
     assert ended.value.code == 3
     assert f"  {name} " in message
     assert f" {value}" not in message
+
+
+def test_sessions_live_in_no_cache_that_processes_do_not_share(settings_of, capsys):
+    with pytest.raises(SystemExit):
+        settings_of(**PRODUCTION, SESSION_ENGINE="cache", CACHE_URL="locmem://")
+    assert "SESSION_ENGINE needs a CACHE_URL" in capsys.readouterr().err
+    settings = settings_of(**PRODUCTION, SESSION_ENGINE="cache", CACHE_URL="redis://cache.example:6379/0")
+    assert settings["SESSION_ENGINE"] == "django.contrib.sessions.backends.cache"
 
 
 def test_the_minimal_environment_is_ready_for_production():
