@@ -50,7 +50,7 @@ QUESTIONS: dict[str, Any] = {
 CHOICES = {name: answers for name, answers in QUESTIONS.items() if isinstance(answers, list)}
 PYTHONS = CHOICES["python_version"]
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-# The environment that the README documents for production, with a database that is always there.
+# The least that production needs, with a database that is always there.
 PRODUCTION = {
     "SECRET_KEY": "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
     "ALLOWED_HOSTS": "www.example.com",

@@ -11,14 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 from generation import (
-    THIS_PYTHON,
     Project,
     Server,
     Visitor,
-    find_python,
     free_port,
     processes_in,
-    run,
     user_environment,
     wait_until,
 )
@@ -80,7 +77,7 @@ def test_uv_run_honcho_start_is_all_it_takes(generate: Generate):
     page = server.get("/", address="localhost")
     assert page.status == 200
     assert "It works" in page.text
-    assert "SQLite, db.sqlite3" in page.text
+    assert "SQLite" in page.text
     assert "answers" in page.text
     assert listeners(server.port) == {"127.0.0.1"}
     edit_and_look(project, server)
@@ -115,26 +112,6 @@ def test_a_page_that_hangs_does_not_keep_control_c_from_stopping_it(generate: Ge
         assert time.monotonic() - began < 10
     assert "Traceback" not in server.output, server.output
     assert processes_in(project.path) == []
-
-
-def test_it_starts_with_plain_pip_too(generate: Generate):
-    project = generate()
-    environment = user_environment(project.home)
-    commands = [
-        [str(find_python(THIS_PYTHON)), "-m", "venv", ".venv"],
-        [".venv/bin/python", "-m", "pip", "install", "-q", "--upgrade", "pip"],
-        [".venv/bin/python", "-m", "pip", "install", "-q", ".", "--group", "dev"],
-    ]
-    for command in commands:
-        result = run(command, project.path, environment, seconds=300)
-        assert result.returncode == 0, result.stdout + result.stderr
-    activated = f"{project.path}/.venv/bin:{environment['PATH']}"
-    server = start_as_user(project, "honcho", "start", PATH=activated)
-    server.wait_until_ready()
-    assert server.get("/").status == 200
-    server.type(b"\x03")
-    server.wait()
-    assert "Traceback" not in server.output, server.output
 
 
 def test_commands_run_with_the_variables_of_env(generate: Generate):
