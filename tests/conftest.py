@@ -1,3 +1,3 @@
 """Where the fixtures come from."""
 
-pytest_plugins = ["servers", "no_skips"]
+pytest_plugins = ["servers", "no_skips", "generation"]
