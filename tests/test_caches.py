@@ -105,9 +105,9 @@ def test_a_session_is_valid_in_every_web_process(engine, cache, request, generat
 # Reachability
 
 
-def is_ready(server: Server) -> Callable[[], bool]:
-    """Return a condition: the server says that it is ready."""
-    return lambda: server.get("/readyz").status == 200
+def wait_until_ready(server: Server) -> None:
+    """Return when the server says that it is ready."""
+    wait_until(lambda: server.get("/readyz").status == 200, 20, lambda: server.output)
 
 
 @pytest.mark.parametrize("cache", ["redis", "memcached"])
@@ -128,7 +128,7 @@ def test_a_cache_that_is_down_is_named_where_sessions_live_in_it(
             assert process.get("/livez").status == 200
             assert PASSWORD not in process.output
     for process in web:
-        wait_until(is_ready(process), 20, lambda: process.output)
+        wait_until_ready(process)
 
 
 def test_asking_often_leaves_no_connections_behind(redis, generate: Generate):
