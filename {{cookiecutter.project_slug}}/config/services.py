@@ -88,6 +88,8 @@ def database(url: str, conn_max_age: int = 0) -> dict[str, Any]:
         raise InvalidError("names no database")
     if "/" in config["NAME"]:
         raise InvalidError("has a / in the name of the database: percent-encode special characters (/ is %2F)")
+    if parts.scheme == "mysql" and not config["PASSWORD"].isascii():
+        config["PASSWORD"] = config["PASSWORD"].encode()  # PyMySQL would encode it as Latin-1
     if config["HOST"].startswith("/"):  # a socket: urllib lower-cases hosts, and paths have case
         config["HOST"] = unquote(parts.netloc.rpartition("@")[2].partition(":")[0])
     if "pool" in options:
@@ -135,7 +137,9 @@ def _mysql_options() -> tuple[set[str], dict[str, Any]]:
 
     pymysql.install_as_MySQLdb()
     known = set(signature(pymysql.connect).parameters)
-    return known | {"isolation_level", "ssl-ca"}, {"connect_timeout": CONNECT_TIMEOUT}
+    # Django stores times in UTC and compares them with the server's own, which would be in the server's zone.
+    utc = {"init_command": "SET time_zone = '+00:00'"}
+    return known | {"isolation_level", "ssl-ca"}, {"connect_timeout": CONNECT_TIMEOUT, **utc}
 
 
 def cache(url: str) -> dict[str, Any]:

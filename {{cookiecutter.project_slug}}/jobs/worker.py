@@ -86,7 +86,8 @@ class Heart(Thread):
                 steady += self.beat_seconds
                 if steady >= self.dead_seconds:
                     requeue_lost_tasks(self.dead_seconds)
-            except DATABASE_AWAY:
+            except Exception as error:  # whatever it is: without a heart this worker would look dead
+                logger.warning("no heartbeat: %s: %s", type(error).__name__, " ".join(str(error).split()))
                 steady = 0.0
                 connection.close()
         connection.close()

@@ -23,9 +23,10 @@ def test_with_debug_on_it_shows_the_attached_services(client, settings):
     assert "answers" in page
 
 
-def test_with_debug_on_it_shows_no_credentials(client, settings):
+def test_with_debug_on_it_shows_no_credentials(client, settings, monkeypatch):
     settings.DEBUG = True
-    settings.DATABASES["default"] |= {"USER": "the-user", "PASSWORD": "the-password"}
+    monkeypatch.setitem(settings.DATABASES["default"], "USER", "the-user")
+    monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "the-password")
     page = client.get("/").text
     assert "the-user" not in page
     assert "the-password" not in page

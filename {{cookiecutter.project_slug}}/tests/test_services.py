@@ -1,6 +1,8 @@
 """config/services.py: a URL is taken as it is meant, or refused without being shown."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +17,14 @@ def clients(monkeypatch):
     """Let URLs be parsed whose client this project does not have; what needs the client is left out."""
     monkeypatch.setattr(services, "_postgresql_options", lambda: ({"sslmode", "pool", "host", "connect_timeout"}, {}))
     monkeypatch.setattr(services, "_mysql_options", lambda: ({"unix_socket"}, {}))
+
+
+def assert_refused(parse, url, problem):
+    """Assert that the URL is refused for this problem, and that no part of it is shown."""
+    with pytest.raises(InvalidError) as refused:
+        parse(url)
+    assert problem in str(refused.value)
+    assert "s3cr" not in str(refused.value)
 
 
 def test_a_relative_sqlite_path_starts_at_the_project():
@@ -86,10 +96,7 @@ def test_a_pool_keeps_no_other_connections(clients):
     ],
 )
 def test_what_would_be_silently_wrong_is_refused(url, problem, clients):
-    with pytest.raises(InvalidError) as refused:
-        services.database(url)
-    assert problem in str(refused.value)
-    assert "s3cr" not in str(refused.value)
+    assert_refused(services.database, url, problem)
 
 
 def test_a_missing_client_comes_with_the_command_that_installs_it(monkeypatch):
@@ -98,3 +105,161 @@ def test_a_missing_client_comes_with_the_command_that_installs_it(monkeypatch):
         services.database("postgres://user:pass@db/name")
     with pytest.raises(InvalidError, match='not installed: uv add "pymysql"'):
         services.database("mysql://user:pass@db/name")
+    with pytest.raises(InvalidError, match=r'not installed: uv add "django-storages\[s3\]"'):
+        services.storage("s3://bucket")
+
+
+def test_mysql_speaks_utc_and_utf_8(monkeypatch):
+    monkeypatch.setattr(services, "_mysql_options", lambda: (set(), {"init_command": "SET time_zone = '+00:00'"}))
+    config = services.database("mysql://user:p%C3%A9@db/name")
+    assert config["PASSWORD"] == "pé".encode()
+    assert config["OPTIONS"]["init_command"] == "SET time_zone = '+00:00'"
+
+
+# Caches
+
+
+def test_caches_without_a_server():
+    assert services.cache("locmem://")["BACKEND"].endswith("LocMemCache")
+    assert services.cache("dummy://")["BACKEND"].endswith("DummyCache")
+
+
+def test_the_password_of_a_cache_may_hold_separators():
+    url = "rediss://us%40er:p,a;s%2Fs@cache.example:6380/3?ssl_cert_reqs=none&socket_timeout=2"
+    config = services.cache(url)
+    assert config["BACKEND"] == "django.core.cache.backends.redis.RedisCache"
+    assert config["LOCATION"] == [url]
+
+
+def test_a_cache_on_several_servers():
+    config = services.cache("memcached://one.example:11211,[::1]:11212")
+    assert config["LOCATION"] == ["one.example:11211", "[::1]:11212"]
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("cache.example:6379", "unknown scheme"),
+        ("s3cret", "does not start with a scheme"),
+        ("valkey://cache", "unknown scheme"),
+        ("locmem://s3cret", "unknown scheme"),
+        ("redis://", "no host"),
+        ("redis://:s3cret@/0", "no host"),
+        ("redis://:s3cret@cache:port/0", "port that cannot be read"),
+        ("redis://:s3cret@cache/name", "database that is not a number"),
+        ("redis://:1#s3cret@cache/0", "percent-encode"),
+        ("redis://:1/s3cret@cache/0", "percent-encode"),
+        ("redis://cache/0?db=s3cret", "value its client cannot read"),
+        ("redis://cache/0?s3cret=1", "option that its client does not know"),
+        ("redis://cache/0?ssl_cert_reqs=none", "option that its client does not know"),
+        ("memcached://", "without a host or a port"),
+        ("memcached://cache", "without a host or a port"),
+        ("memcached://one:11211,two", "without a host or a port"),
+        ("memcached://one:11211,", "without a host or a port"),
+        ("memcached://user:s3cret@one:11211", "more than hosts and ports"),
+        ("memcached://one:11211/s3cret", "more than hosts and ports"),
+    ],
+)
+def test_a_cache_that_would_be_silently_wrong_is_refused(url, problem):
+    assert_refused(services.cache, url, problem)
+
+
+# Mail
+
+
+@pytest.mark.parametrize(
+    ("scheme", "port", "encryption"),
+    [("smtp", 25, {}), ("smtp+tls", 587, {"use_tls": True}), ("smtps", 465, {"use_ssl": True})],
+)
+def test_mail_by_a_server(scheme, port, encryption):
+    config = services.mail(f"{scheme}://ada%40example.com:p%40s%2Fs%25@mail.example")
+    assert config["BACKEND"] == "django.core.mail.backends.smtp.EmailBackend"
+    who = {"username": "ada@example.com", "password": "p@s/s%"}
+    assert config["OPTIONS"] == {"host": "mail.example", "port": port, "timeout": 10, **who, **encryption}
+    assert services.mail(f"{scheme}://mail.example:2525?timeout=3")["OPTIONS"].items() >= {
+        ("port", 2525),
+        ("timeout", 3),
+        ("username", ""),
+    }
+
+
+def test_mail_without_a_server():
+    assert services.mail("console://") == {"BACKEND": "django.core.mail.backends.console.EmailBackend"}
+    assert services.mail("file:mail")["OPTIONS"] == {"file_path": BASE / "mail"}
+    assert services.mail("file:///var/m%20il")["OPTIONS"] == {"file_path": Path("/var/m il")}
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("mail.example", "does not start with a scheme"),
+        ("smtp:mail.example", "no host"),
+        ("smtp://", "no host"),
+        ("smtp://ada:s3cret@", "no host"),
+        ("smtp+ssl://ada:s3cret@mail.example", "unknown scheme"),
+        ("smtp://ada@example.com:s3cret@mail.example", "percent-encode"),
+        ("smtp://ada:1#s3cret@mail.example", "percent-encode"),
+        ("smtp://ada:1/s3cret@mail.example", "percent-encode"),
+        ("smtp://mail.example:port", "port that cannot be read"),
+        ("smtp://mail.example/s3cret", "path after the host"),
+        ("smtp://mail.example?tls=true", "option that its client does not know"),
+        ("smtp://mail.example?timeout=0", "timeout that is not a number"),
+        ("smtp://mail.example?timeout=soon", "timeout that is not a number"),
+        ("file:", "names no directory"),
+        ("file:///", "names no directory"),
+        ("file://s3cret/mail", "names no directory"),
+    ],
+)
+def test_mail_that_would_be_silently_wrong_is_refused(url, problem):
+    assert_refused(services.mail, url, problem)
+
+
+# Uploads
+
+
+def test_uploads_on_disk():
+    assert services.storage("file:media")["OPTIONS"] == {"location": BASE / "media", "base_url": "/media/"}
+    assert services.storage("file:///var/media")["OPTIONS"]["location"] == Path("/var/media")
+
+
+def test_uploads_in_a_bucket(monkeypatch):
+    monkeypatch.setattr(services, "need", lambda module, package: None)
+    for name in ("botocore", "botocore.config"):  # this project may have it or not
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(Config=dict))
+    config = services.storage("s3://bucket/some/prefix?endpoint=https://store.example:9000&region=eu-central-1")
+    assert config["BACKEND"] == "storages.backends.s3.S3Storage"
+    options = config["OPTIONS"]
+    assert (options["bucket_name"], options["location"]) == ("bucket", "some/prefix")
+    assert (options["endpoint_url"], options["region_name"]) == ("https://store.example:9000", "eu-central-1")
+    assert services.origin(config) == ["https://store.example:9000"]
+    assert services.origin(services.storage("s3://bucket?region=eu-central-1")) == [
+        "https://bucket.s3.eu-central-1.amazonaws.com"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("media", "does not start with a scheme"),
+        ("file:", "names no directory"),
+        ("file:media?s3cret", "names no directory"),
+        ("gs://bucket", "unknown scheme"),
+        ("s3://", "no bucket"),
+        ("s3://key:s3cret@bucket", "no bucket"),
+        ("s3://Bucket", "no bucket"),
+        ("s3://bucket?acl=s3cret", "option that its client does not know"),
+        ("s3://bucket?endpoint=store.example", "endpoint that is not"),
+        ("s3://bucket?endpoint=https://key:s3cret@store.example", "@ in the wrong place"),
+    ],
+)
+def test_uploads_that_would_be_silently_wrong_are_refused(url, problem):
+    assert_refused(services.storage, url, problem)
+
+
+# Tasks
+
+
+def test_tasks():
+    assert services.tasks("immediate")["BACKEND"] == "django.tasks.backends.immediate.ImmediateBackend"
+    assert services.tasks("database")["BACKEND"] == "django_tasks_db.DatabaseBackend"
+    assert_refused(services.tasks, "redis://:s3cret@queue", "is not one of immediate, database")

@@ -1,0 +1,311 @@
+"""TASKS=database: the worker process runs tasks, and none is lost whatever happens to it."""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from deploys import DEPLOY, json_lines, migrate, shell
+from generation import Process, Project, wait_until
+from servers import PASSWORD
+
+Generate = Callable[..., Project]
+
+ALL = ["sqlite", "postgresql", "mariadb"]
+
+# Tasks that leave a line in a file, so that a test sees when they run, and how often.
+TASKS = '''
+
+import os, time
+from pathlib import Path
+
+
+def note(word):
+    with Path(os.environ["NOTES"]).open("a") as notes:
+        notes.write(word + "\\n")
+
+
+@task
+def jot(word):
+    note(word)
+
+
+@task
+def stay(word, seconds=0.0):
+    """Run until a file named like the word is there."""
+    note("began " + word)
+    while not Path(os.environ["NOTES"]).with_name(word).exists():
+        time.sleep(0.02)
+    note("ended " + word)
+
+
+@task
+def fail():
+    raise RuntimeError("broken on purpose")
+'''
+
+# How long a worker may be silent in these tests, in seconds, and how often it beats.
+DEAD, BEAT = 2.0, 0.2
+
+
+class Queue:
+    """A project whose tasks are queued in a database, its workers, and what the tasks noted."""
+
+    def __init__(self, project: Project, url: str, directory: Path) -> None:
+        self.project = project
+        self.directory = directory
+        self.notes = directory / "notes"
+        self.variables = {
+            **DEPLOY,
+            "DATABASE_URL": url,
+            "TASKS": "database",
+            "NOTES": str(self.notes),
+        }
+        with (project.path / "jobs/tasks.py").open("a") as tasks:
+            tasks.write(TASKS)
+
+    def worker(self, *options: str, **variables: str) -> Process:
+        """Start a worker, quick to judge."""
+        command = f"python manage.py worker --interval=0.05 --beat={BEAT} --dead={DEAD}"
+        return self.project.start(*command.split(), *options, **self.variables | variables)
+
+    def shell(self, code: str) -> str:
+        """Run code in a process of the project; return what it prints."""
+        imports = "from jobs.tasks import *; from django_tasks_db.models import DBTaskResult as R; "
+        result = shell(self.project, imports + code, **self.variables)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
+
+    def words(self) -> list[str]:
+        """Return what the tasks noted so far."""
+        return self.notes.read_text().splitlines() if self.notes.exists() else []
+
+    def wait_for(self, word: str, times: int = 1, seconds: float = 40) -> None:
+        """Return when a task has noted this word so many times."""
+        wait_until(
+            lambda: self.words().count(word) >= times,
+            seconds,
+            lambda: (
+                f"{word} {times} times in {self.words()}\n"
+                + "\n".join(process.output for process in self.project.processes)
+            ),
+        )
+
+    def let_end(self, word: str) -> None:
+        """Let the task `stay(word)` end."""
+        (self.directory / word).touch()
+
+
+@pytest.fixture(params=ALL)
+def queue(request: pytest.FixtureRequest, generate: Generate, tmp_path: Path) -> Queue:
+    """A queue on each database in turn."""
+    url = "sqlite:///db.sqlite3"
+    if request.param != "sqlite":
+        url = request.getfixturevalue(request.param).create_database()
+    made = Queue(generate(), url, tmp_path)
+    migrate(made.project, **made.variables)
+    return made
+
+
+on_sqlite = pytest.mark.parametrize("queue", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("queue", ["postgresql"], indirect=True)
+
+
+def test_a_worker_that_is_told_to_stop_finishes_its_task(queue):
+    worker = queue.worker()
+    queue.shell("stay.enqueue('one'); jot.enqueue('two')")
+    queue.wait_for("began one")
+    worker.popen.send_signal(signal.SIGTERM)
+    worker.wait_for("shutting down gracefully")
+    assert worker.popen.poll() is None
+    queue.let_end("one")
+    assert worker.wait() == 0, worker.output
+    assert queue.words() == ["began one", "ended one"]
+    assert queue.shell("print(R.objects.get(status='SUCCESSFUL').task_name)") == "stay"
+    assert "Traceback" not in worker.output
+
+
+def test_an_idle_worker_stops_at_once(queue):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        worker = queue.worker()
+        worker.wait_for("Starting worker")
+        assert worker.stop(number, seconds=10) == 0, worker.output
+        assert "Traceback" not in worker.output
+    heartbeats = "from jobs.models import Heartbeat; print(Heartbeat.objects.count())"
+    assert queue.shell(heartbeats) == "0"
+
+
+def test_the_task_of_a_killed_worker_runs_again_and_a_long_one_is_left_alone(queue):
+    first, second = queue.worker(), queue.worker()
+    queue.shell("stay.enqueue('one'); stay.enqueue('two')")
+    queue.wait_for("began one")
+    queue.wait_for("began two")
+    first.stop(signal.SIGKILL)
+    third = queue.worker()
+    found = wait_until(
+        lambda: next((w for w in ("one", "two") if queue.words().count(f"began {w}") == 2), ""),
+        30,
+        lambda: f"{queue.words()}\n{second.output}\n{third.output}",
+    )
+    other = "two" if found == "one" else "one"
+    third.wait_for("Task id=.* path=jobs.tasks.stay .*lost its worker: queued again")
+    for word in ("one", "two"):
+        queue.let_end(word)
+        queue.wait_for(f"ended {word}")
+    assert second.stop() == 0
+    assert third.stop() == 0
+    # The other ran longer than a worker may be silent, on one that was not.
+    assert queue.words().count(f"began {other}") == 1
+    assert sorted(w for w in queue.words() if w.startswith("ended")) == ["ended one", "ended two"]
+    assert queue.shell("print(R.objects.successful().count())") == "2"
+
+
+@on_postgresql
+def test_a_task_that_kills_its_workers_fails_at_the_third(queue):
+    queue.shell("stay.enqueue('one')")
+    for number in range(1, 4):
+        worker = queue.worker()
+        queue.wait_for("began one", number)
+        worker.stop(signal.SIGKILL)
+    last = queue.worker()
+    last.wait_for("path=jobs.tasks.stay lost 3 workers: failed")
+    (line,) = [e for e in json_lines(last.stdout, logger="jobs.worker") if "lost" in e["message"]]
+    assert line["level"] == "ERROR"
+    assert queue.words() == ["began one"] * 3
+    assert queue.shell("print(R.objects.get().status)") == "FAILED"
+    queue.shell("jot.enqueue('two')")
+    queue.wait_for("two")
+
+
+def test_three_workers_run_each_of_two_hundred_tasks_once(queue):
+    workers = [queue.worker() for _ in range(3)]
+    queue.shell("[jot.enqueue(str(number)) for number in range(200)]")
+    wait_until(
+        lambda: len(set(queue.words())) == 200,
+        120,
+        lambda: f"{len(queue.words())}\n" + "\n".join(w.output[-2000:] for w in workers),
+    )
+    assert [worker.stop() for worker in workers] == [0, 0, 0]
+    assert Counter(queue.words()) == {str(number): 1 for number in range(200)}
+    assert queue.shell("print(R.objects.successful().count())") == "200"
+    assert all("Traceback" not in worker.output for worker in workers)
+
+
+def test_a_task_of_a_rolled_back_transaction_never_runs(queue):
+    worker = queue.worker()
+    queue.shell(
+        "from django.db import transaction\n"
+        "with transaction.atomic():\n"
+        "    jot.enqueue('regretted'); transaction.set_rollback(True)\n"
+        "jot.enqueue('meant')"
+    )
+    queue.wait_for("meant")
+    assert worker.stop() == 0
+    assert queue.words() == ["meant"]
+    assert queue.shell("print(R.objects.count())") == "1"
+
+
+@on_sqlite
+def test_a_failed_task_is_one_line_with_its_traceback(queue):
+    worker = queue.worker()
+    queue.shell("fail.enqueue(); jot.enqueue('next')")
+    queue.wait_for("next")
+    assert worker.stop() == 0
+    (line,) = [e for e in json_lines(worker.stdout, level="ERROR")]
+    assert "path=jobs.tasks.fail state=FAILED" in line["message"]
+    assert "RuntimeError: broken on purpose" in line["exc_info"]
+    assert worker.stderr == []
+
+
+@on_sqlite
+def test_old_results_are_pruned_by_a_command(queue):
+    worker = queue.worker()
+    queue.shell("jot.enqueue('old'); jot.enqueue('new')")
+    queue.wait_for("new")
+    assert worker.stop() == 0
+    queue.shell(
+        "from datetime import timedelta; "
+        "r = R.objects.filter(args_kwargs__args=['old']).get(); "
+        "r.finished_at -= timedelta(days=15); r.save()"
+    )
+    command = (queue.project.path / "README.md").read_text()
+    pruned = queue.project.manage("prune_db_task_results", **queue.variables)
+    assert pruned.returncode == 0, pruned.stderr
+    assert queue.shell("print([r.args_kwargs['args'] for r in R.objects.all()])") == "[['new']]"
+    assert "prune_db_task_results" in command
+
+
+@on_sqlite
+def test_without_a_queue_the_worker_says_so_once_and_waits(queue):
+    worker = queue.worker(TASKS="immediate")
+    worker.wait_for("nothing to do: tasks run in the process that asks for them")
+    process = psutil.Process(worker.popen.pid)
+    used, began = process.cpu_times().user, time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 3, 10, lambda: worker.output)
+    assert process.cpu_times().user - used < 0.1
+    assert len(worker.lines) == 1
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql", "mariadb"])
+def test_a_worker_waits_for_migrations(database, request, generate: Generate, tmp_path):
+    url = "sqlite:///db.sqlite3"
+    if database != "sqlite":
+        url = request.getfixturevalue(database).create_database()
+    queue = Queue(generate(), url, tmp_path)
+    worker = queue.worker()
+    worker.wait_for("migrations are pending: waiting for `python manage.py migrate`")
+    migrate(queue.project, **queue.variables)
+    queue.shell("jot.enqueue('one')")
+    queue.wait_for("one")
+    assert worker.stop() == 0
+    assert worker.output.count("migrations are pending") == 1
+    assert "Traceback" not in worker.output
+
+
+@pytest.mark.parametrize("queue", ["postgresql", "mariadb"], indirect=True)
+def test_a_worker_survives_its_database(queue, request):
+    server = request.getfixturevalue(request.node.callspec.params["queue"])
+    idle, busy = queue.worker(), queue.worker()
+    queue.shell("stay.enqueue('one')")
+    queue.wait_for("began one")
+    with server.stopped():
+        wait_until(
+            lambda: "next try in 2 s" in idle.output + busy.output,
+            20,
+            lambda: idle.output + busy.output,
+        )
+    queue.shell("jot.enqueue('two')")
+    queue.wait_for("two")
+    queue.let_end("one")
+    queue.wait_for("ended one")
+    wait_until(
+        lambda: queue.shell("print(R.objects.successful().count())") == "2",
+        40,
+        lambda: f"{queue.words()}\n{idle.output}\n{busy.output}",
+    )
+    for worker in (idle, busy):
+        assert worker.stop() == 0, worker.output
+        assert "Traceback" not in worker.output
+        assert PASSWORD not in worker.output
+
+
+@on_postgresql
+def test_a_worker_keeps_its_connections(queue, postgresql):
+    worker = queue.worker()
+    used = set()
+    for word in ("one", "two", "three"):
+        queue.shell(f"jot.enqueue('{word}')")
+        queue.wait_for(word)
+        with psycopg.connect(queue.variables["DATABASE_URL"]) as connection:
+            pids = connection.execute(
+                "SELECT pid FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            used |= set(pids)
+    assert len(used) == 2, "one is its heart's"
+    assert worker.stop() == 0

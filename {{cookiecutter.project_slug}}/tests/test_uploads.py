@@ -1,0 +1,34 @@
+"""What people upload: kept by default_storage, shown in a sandbox."""
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+
+from config import services
+
+
+@pytest.fixture(autouse=True)
+def storage(settings, tmp_path):
+    """Keep uploads in a directory of the test's own."""
+    url = f"file:{tmp_path.as_posix()}/media"
+    settings.STORAGES = settings.STORAGES | {"default": services.storage(url)}
+    (tmp_path / "secret.txt").write_text("not an upload")
+
+
+def test_an_upload_is_shown_in_a_sandbox(client):
+    name = default_storage.save("page.html", ContentFile(b"<script>alert(document.cookie)</script>"))
+    response = client.get(default_storage.url(name))
+    assert response.status_code == 200
+    assert b"".join(response.streaming_content) == b"<script>alert(document.cookie)</script>"
+    policy = response.headers["Content-Security-Policy"].split("; ")
+    assert sorted(policy) == ["default-src 'none'", "sandbox"]
+
+
+def test_a_second_upload_of_the_same_name_gets_another():
+    names = {default_storage.save("page.html", ContentFile(b"")) for _ in range(2)}
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("path", ["../secret.txt", "%2e%2e/secret.txt", "..%2Fsecret.txt", "nothing.txt", ""])
+def test_nothing_else_is_shown(path, client):
+    assert client.get(f"/media/{path}").status_code in (400, 404)
