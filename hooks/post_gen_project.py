@@ -9,6 +9,7 @@ import secrets
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 
@@ -23,9 +24,13 @@ def write_env() -> None:
     # Complete or not at all: written aside, then named.
     half = Path(".env.half")
     half.unlink(missing_ok=True)
-    with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    half.rename(".env")
+    try:
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        half.rename(".env")
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def git_init() -> None:
@@ -45,6 +50,11 @@ def next_commands() -> str:
 
 
 if __name__ == "__main__":
-    write_env()
-    git_init()
-    print(next_commands())
+    try:
+        write_env()
+        git_init()
+        print(next_commands())
+    except OSError as error:
+        sys.exit(f"The project is not complete: {error}. Once that is solved, generate it again.")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted. To complete the project, generate it again with -f: an .env that is there stays.")
