@@ -45,15 +45,17 @@ def next_commands() -> str:
     """Return what to type, from the directory that Cookiecutter was called in."""
     project = os.getcwd()
     shell = os.environ.get("PWD", "")
+    if os.path.exists(os.path.join(shell, ".cruft.json")):
+        return ""  # cruft compares versions of a project, in a directory that it is about to delete
     place = os.path.relpath(project, shell) if os.path.isdir(shell) else project
-    return f"\nNext:\n  cd {shlex.quote(place)}\n  uv run honcho start\nand open http://localhost:8000/\n"
+    return f"\nNext:\n  cd {shlex.quote(place)}\n  uv run honcho start\nand open http://localhost:8000/\n\n"
 
 
 if __name__ == "__main__":
     try:
         write_env()
         git_init()
-        print(next_commands())
+        print(next_commands(), end="")
     except OSError as error:
         sys.exit(f"The project is not complete: {error}. Once that is solved, generate it again.")
     except KeyboardInterrupt:
