@@ -33,6 +33,13 @@ def write_env() -> None:
         half.unlink(missing_ok=True)
 
 
+def make_executable() -> None:
+    """Let manage.py run by itself, for those who may read it: in a zip file of the template the mode is lost."""
+    mode = os.stat("manage.py").st_mode
+    if not mode & 0o100:
+        os.chmod("manage.py", mode | (mode & 0o444) >> 2)
+
+
 def git_init() -> None:
     """Make a repository, unless there is one around or git is missing; a project without one is complete too."""
     if shutil.which("git"):
@@ -48,12 +55,20 @@ def next_commands() -> str:
     if os.path.exists(os.path.join(shell, ".cruft.json")):
         return ""  # cruft compares versions of a project, in a directory that it is about to delete
     place = os.path.relpath(project, shell) if os.path.isdir(shell) else project
-    return f"\nNext:\n  cd {shlex.quote(place)}\n  uv run honcho start\nand open http://localhost:8000/\n\n"
+    return f"""
+Next:
+  cd {shlex.quote(place)}
+  uv run honcho start
+and open http://localhost:8000/
+The first start downloads the dependencies: it needs the network.
+
+"""
 
 
 if __name__ == "__main__":
     try:
         write_env()
+        make_executable()
         git_init()
         print(next_commands(), end="")
     except OSError as error:
