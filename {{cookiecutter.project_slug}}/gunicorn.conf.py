@@ -25,11 +25,12 @@ threads = env.integer("WEB_THREADS", default=4, minimum=1)
 workers = env.integer("WEB_CONCURRENCY", default=1, minimum=1)
 preload_app = True
 
-# An edit restarts the worker, that of a template included, as Django caches those. A preloaded application would
-# stay as it was, and more than one worker would race.
+# An edit restarts the worker, that of a template included, as Django caches those, and that of a module not imported
+# so far: gunicorn would notice edits only from a second after its import. A preloaded application would stay as it was,
+# and more than one worker would race.
 if debug:
     reload = True
-    reload_extra_files = ["**/templates/**/*.*"]
+    reload_extra_files = ["**/*.py", "**/templates/**/*.*"]
     preload_app = False
     workers = 1
 
@@ -38,7 +39,8 @@ if debug:
 keepalive = 100
 
 # Platforms kill 30 s after SIGTERM: https://devcenter.heroku.com/articles/dynos#graceful-shutdown-with-sigterm
-graceful_timeout = 25
+# In development nobody waits that long for Ctrl-C because a page hangs.
+graceful_timeout = 2 if debug else 25
 
 # The heartbeat is a file; on a disk it can block. https://gunicorn.org/faq/#blocking-os-fchmod
 if os.path.isdir("/dev/shm"):  # noqa: S108
