@@ -1,15 +1,48 @@
-"""Make the new project ready to start: its .env with a key of its own, its git repository, and what to type next.
+"""Make the new project ready to start: only the files it needs, its .env, its git repository, and what to type next.
 
 Runs in the project's directory under the Python of Cookiecutter: offline, standard library only.
 """
 
+import json
 import os
 import re
 import secrets
 import shlex
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
+
+# Never between quotes as it stands: an answer with a quote in it would end the string, and the rest would run.
+DATABASE = json.loads(r'{{ cookiecutter.database | tojson }}')
+DEPLOY = json.loads(r'{{ cookiecutter.deploy | tojson }}')
+MEDIA_STORAGE = json.loads(r'{{ cookiecutter.media_storage | tojson }}')
+
+# Paths, and whether the answers need them.
+NEEDED = {
+    ".github/workflows/postgresql.yml": DATABASE == "postgresql",
+    ".github/workflows/mysql.yml": DATABASE == "mysql",
+    ".github/workflows/image.yml": DEPLOY != "procfile",
+    "Dockerfile": DEPLOY != "procfile",
+    ".dockerignore": DEPLOY != "procfile",
+    "compose.yaml": DEPLOY != "procfile",
+    "kubernetes": DEPLOY == "kubernetes",
+    "kubernetes/uploads": DEPLOY == "kubernetes" and MEDIA_STORAGE == "disk",
+}
+
+
+def drop_unneeded() -> None:
+    """Remove the files that the answers do not need: of those that were written just now, never a user's own."""
+    mark = Path(".generating")
+    since = mark.stat().st_mtime_ns
+    mark.unlink()
+    for path in [Path(name) for name, needed in NEEDED.items() if not needed]:
+        for found in [*sorted(path.rglob("*"), reverse=True), path]:
+            with suppress(OSError):  # a directory that is not empty
+                if found.is_dir():
+                    found.rmdir()
+                elif found.lstat().st_mtime_ns >= since:
+                    found.unlink()
 
 
 def write_env() -> None:
@@ -45,6 +78,7 @@ def next_commands() -> str:
 
 
 if __name__ == "__main__":
+    drop_unneeded()
     write_env()
     git_init()
     print(next_commands())
