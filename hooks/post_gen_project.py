@@ -13,36 +13,32 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-# Never between quotes as it stands: an answer with a quote in it would end the string, and the rest would run.
+# Read as JSON, like in the other hook: an answer between quotes could end them.
 DATABASE = json.loads(r'{{ cookiecutter.database | tojson }}')
 DEPLOY = json.loads(r'{{ cookiecutter.deploy | tojson }}')
 MEDIA_STORAGE = json.loads(r'{{ cookiecutter.media_storage | tojson }}')
 
-# Paths, and whether the answers need them.
-NEEDED = {
-    ".github/workflows/postgresql.yml": DATABASE == "postgresql",
-    ".github/workflows/mysql.yml": DATABASE == "mysql",
-    ".github/workflows/image.yml": DEPLOY != "procfile",
-    "Dockerfile": DEPLOY != "procfile",
-    ".dockerignore": DEPLOY != "procfile",
-    "compose.yaml": DEPLOY != "procfile",
-    "kubernetes": DEPLOY == "kubernetes",
-    "kubernetes/uploads": DEPLOY == "kubernetes" and MEDIA_STORAGE == "disk",
+# Paths that some answers do not need.
+UNNEEDED = {
+    "Dockerfile .dockerignore compose.yaml .github/workflows/image.yml": DEPLOY == "procfile",
+    "kubernetes": DEPLOY != "kubernetes",
+    "kubernetes/uploads": MEDIA_STORAGE != "disk",
+    ".github/workflows/postgresql.yml": DATABASE != "postgresql",
+    ".github/workflows/mysql.yml": DATABASE != "mysql",
 }
 
 
 def drop_unneeded() -> None:
-    """Remove the files that the answers do not need: of those that were written just now, never a user's own."""
-    mark = Path(".generating")
-    since = mark.stat().st_mtime_ns
-    mark.unlink()
-    for path in [Path(name) for name, needed in NEEDED.items() if not needed]:
-        for found in [*sorted(path.rglob("*"), reverse=True), path]:
+    """Remove what the answers do not need: of the files written just now, never a user's own."""
+    since = Path(".generating").stat().st_mtime_ns
+    Path(".generating").unlink()
+    for name in " ".join(names for names, unneeded in UNNEEDED.items() if unneeded).split():
+        for path in [*sorted(Path(name).rglob("*"), reverse=True), Path(name)]:
             with suppress(OSError):  # a directory that is not empty
-                if found.is_dir():
-                    found.rmdir()
-                elif found.lstat().st_mtime_ns >= since:
-                    found.unlink()
+                if path.is_dir():
+                    path.rmdir()
+                elif path.lstat().st_mtime_ns >= since:
+                    path.unlink()
 
 
 def write_env() -> None:
