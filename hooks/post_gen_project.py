@@ -1,8 +1,9 @@
-"""Make the new project ready to start: its .env with a key of its own, its git repository, and what to type next.
+"""Make the new project ready to start: only the files it needs, its .env, its git repository, and what to type next.
 
 Runs in the project's directory under the Python of Cookiecutter: offline, standard library only.
 """
 
+import json
 import os
 import re
 import secrets
@@ -10,7 +11,46 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+# Read as JSON, like in the other hook: an answer between quotes could end them.
+DATABASE = json.loads(r'{{ cookiecutter.database | tojson }}')  # fmt: skip
+DEPLOY = json.loads(r'{{ cookiecutter.deploy | tojson }}')  # fmt: skip
+MEDIA_STORAGE = json.loads(r'{{ cookiecutter.media_storage | tojson }}')  # fmt: skip
+
+# Paths that some answers do not need.
+UNNEEDED = {
+    "Dockerfile .dockerignore compose.yaml .github/workflows/image.yml": DEPLOY == "procfile",
+    "kubernetes": DEPLOY != "kubernetes",
+    "kubernetes/uploads": MEDIA_STORAGE != "disk",
+    ".github/workflows/postgresql.yml": DATABASE != "postgresql",
+    ".github/workflows/mysql.yml": DATABASE != "mysql",
+}
+
+
+def put_back() -> int:
+    """Undo what --skip-if-file-exists should not have overwritten; return when the generation began, in nanoseconds."""
+    aside = Path(".generating")
+    since = aside.stat().st_mtime_ns
+    rendered = [Path(name) for name in (".env.example", ".gitignore", "Procfile", "README.md", "pyproject.toml")]
+    if any(path.exists() and path.stat().st_mtime_ns < since for path in rendered):  # so they were skipped
+        for kept in aside.rglob("*"):
+            if kept.is_symlink() or kept.is_file():
+                kept.replace(kept.relative_to(aside))
+    shutil.rmtree(aside)
+    return since
+
+
+def drop_unneeded(since: int) -> None:
+    """Remove what the answers do not need: of the files written just now, never a user's own."""
+    for name in " ".join(names for names, unneeded in UNNEEDED.items() if unneeded).split():
+        for path in [*sorted(Path(name).rglob("*"), reverse=True), Path(name)]:
+            with suppress(OSError):  # a directory that is not empty
+                if path.is_dir():
+                    path.rmdir()
+                elif path.lstat().st_mtime_ns >= since:
+                    path.unlink()
 
 
 def write_env() -> None:
@@ -67,6 +107,7 @@ The first start downloads the dependencies: it needs the network.
 
 if __name__ == "__main__":
     try:
+        drop_unneeded(put_back())
         write_env()
         make_executable()
         git_init()

@@ -98,3 +98,9 @@ def test_a_missing_client_comes_with_the_command_that_installs_it(monkeypatch):
         services.database("postgres://user:pass@db/name")
     with pytest.raises(InvalidError, match='not installed: uv add "pymysql"'):
         services.database("mysql://user:pass@db/name")
+
+
+def test_the_certificate_of_a_cache_is_verified_unless_told_otherwise():
+    assert "ssl_cert_reqs" not in services.cache("rediss://:pass@host:6379/0")["OPTIONS"]
+    assert services.cache("rediss://:pass@host:6379/0", verify=False)["OPTIONS"]["ssl_cert_reqs"] == "none"
+    assert "ssl_cert_reqs" not in services.cache("redis://:pass@host:6379/0", verify=False)["OPTIONS"]
