@@ -67,5 +67,6 @@ if __name__ == "__main__":
         sys.exit(message)
     try:
         set_aside()
-    except OSError as error:
-        sys.exit(f"The project cannot be written: {error}.")
+    except (OSError, KeyboardInterrupt) as error:
+        shutil.rmtree(".generating", ignore_errors=True)  # nothing has been overwritten yet
+        sys.exit(f"The project cannot be written: {error or 'interrupted'}.")
