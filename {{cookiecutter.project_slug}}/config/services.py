@@ -142,10 +142,11 @@ def _mysql_options() -> tuple[set[str], dict[str, Any]]:
     return known | {"isolation_level", "ssl-ca"}, {"connect_timeout": CONNECT_TIMEOUT, **utc}
 
 
-def cache(url: str) -> dict[str, Any]:
+def cache(url: str, verify: bool = True) -> dict[str, Any]:
     """Return the entry of CACHES for locmem://, dummy://, redis://…, rediss://… or memcached://host:port,host:port.
 
-    The clients of Redis and Memcached are installed and imported only when named. Raises InvalidError.
+    Without `verify` the certificate of rediss:// may be anyone's. The clients of Redis and Memcached are installed and
+    imported only when named. Raises InvalidError.
     """
     if url in ("locmem://", "dummy://"):
         name = {"locmem://": "locmem.LocMemCache", "dummy://": "dummy.DummyCache"}[url]
@@ -177,10 +178,13 @@ def cache(url: str) -> dict[str, Any]:
         parse_url(url)
     except ValueError:
         raise InvalidError("has an option whose value its client cannot read") from None
+    options = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": CONNECT_TIMEOUT}
+    if parts.scheme == "rediss" and not verify:
+        options["ssl_cert_reqs"] = "none"
     return {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": [url],  # a list: Django splits a string at , and ; which passwords may hold
-        "OPTIONS": {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": CONNECT_TIMEOUT},
+        "OPTIONS": options,
     }
 
 

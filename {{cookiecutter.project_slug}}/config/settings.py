@@ -97,7 +97,15 @@ DATABASES = {
         example="postgres://user:password@host:5432/name",
     )
 }
-CACHES = {"default": env.parsed("CACHE_URL", services.cache, default="locmem://", example="redis://:password@host/0")}
+CACHE_TLS_VERIFY = env.boolean("CACHE_TLS_VERIFY", default=True)
+CACHES = {
+    "default": env.parsed(
+        "CACHE_URL",
+        lambda url: services.cache(url, verify=CACHE_TLS_VERIFY),
+        default="locmem://",
+        example="redis://:password@host/0",
+    )
+}
 MAILERS = {
     "default": env.parsed("EMAIL_URL", services.mail, default="console://", example="smtp+tls://user:password@host")
 }

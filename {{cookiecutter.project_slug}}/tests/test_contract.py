@@ -62,7 +62,7 @@ def test_no_file_reads_the_environment_by_itself(path):
 
 
 def test_values_are_written_as_every_env_reader_understands():
-    # Quotes, spaces, # and $ mean something else to each of honcho, docker, compose, systemd, uv and sh.
+    # Quotes, spaces, # and $ mean something else to each of the programs that read such files.
     lines = [line for line in EXAMPLE.splitlines() if line and not line.startswith("#")]
     names = [line.partition("=")[0] for line in lines]
     assert all(re.fullmatch(r"[A-Z][A-Z0-9_]*=[A-Za-z0-9._\-/:,@%+=?*]+", line) for line in lines)

@@ -263,3 +263,9 @@ def test_tasks():
     assert services.tasks("immediate")["BACKEND"] == "django.tasks.backends.immediate.ImmediateBackend"
     assert services.tasks("database")["BACKEND"] == "django_tasks_db.DatabaseBackend"
     assert_refused(services.tasks, "redis://:s3cret@queue", "is not one of immediate, database")
+
+
+def test_the_certificate_of_a_cache_is_verified_unless_told_otherwise():
+    assert "ssl_cert_reqs" not in services.cache("rediss://:pass@host:6379/0")["OPTIONS"]
+    assert services.cache("rediss://:pass@host:6379/0", verify=False)["OPTIONS"]["ssl_cert_reqs"] == "none"
+    assert "ssl_cert_reqs" not in services.cache("redis://:pass@host:6379/0", verify=False)["OPTIONS"]
