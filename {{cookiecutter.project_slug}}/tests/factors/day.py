@@ -142,7 +142,7 @@ def blame(path: Path, code: Path, original: Path, token: str, note: dict, starte
         return "I"
     if note["logs"] or token.encode() in content or ".log" in path.name or "log" in path.parent.name:
         return "XI"
-    if path.suffix == ".pid" or content.strip().isdigit() and Path(f"/proc/{content.strip().decode()}").exists():
+    if path.suffix == ".pid" or (content.strip().isdigit() and Path("/proc", content.strip().decode()).exists()):
         return "VIII"
     if content.startswith(b"SQLite format 3"):
         return "IV"

@@ -63,9 +63,7 @@ def test_one_commit_runs_as_three_deploys_at_once(deploy, built, tmp_path):
         pytest.fail(f"{FACTOR}: a checkout of the commit alone does not run{cause}\n{failure}", pytrace=False)
 
     hosts = ["localhost", "staging.example.com", "www.example.com"]
-    answers = [
-        [process.get("/", headers={"Host": host}).status for host in hosts] for process in started
-    ]
+    answers = [[process.get("/", headers={"Host": host}).status for host in hosts] for process in started]
     assert answers == [[200, 400, 400], [400, 200, 400], [400, 400, 200]], (
         f"{FACTOR}: the same commit does not become three deploys by its environment alone: {answers}"
     )

@@ -28,7 +28,7 @@ SHELL = {"exec", "cd", "export", "set", "test", "[", "true", "false", "echo", "e
 
 
 def normal(name: str) -> str:
-    """Return a distribution's name as https://packaging.python.org/en/latest/specifications/name-normalization/ does."""
+    """Return a name as in https://packaging.python.org/en/latest/specifications/name-normalization/."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -142,7 +142,9 @@ def test_what_runs_is_declared_and_lies_in_the_environment(deploy):
     outside = sorted(
         f"{name} from {file}"
         for name, file in loaded.items()
-        if file and name not in ("__main__", "__mp_main__") and not any(Path(file).resolve().is_relative_to(place) for place in places)
+        if file
+        and name not in ("__main__", "__mp_main__")
+        and not any(Path(file).resolve().is_relative_to(place) for place in places)
     )
     assert not outside, f"{FACTOR}: imported from outside of the environment: {'; '.join(outside)}"
     allowed = closure(declared())
@@ -155,7 +157,9 @@ def test_what_runs_is_declared_and_lies_in_the_environment(deploy):
     assert not undeclared, f"{FACTOR}: loaded, but no dependency of pyproject.toml brings it: {', '.join(undeclared)}"
 
 
-CALLS = re.compile(r"(os\.(system|popen|exec\w+|spawn\w+|posix_spawnp?)|subprocess\.\w+|pty\.spawn|.*create_subprocess_\w+)")
+CALLS = re.compile(
+    r"(os\.(system|popen|exec\w+|spawn\w+|posix_spawnp?)|subprocess\.\w+|pty\.spawn|.*create_subprocess_\w+)"
+)
 
 
 def test_the_code_calls_no_system_tool(day):

@@ -8,6 +8,7 @@ Not testable here: a secret that looks like any other word, and a constant that 
 
 import ast
 import base64
+import itertools
 import json
 import math
 import re
@@ -130,7 +131,19 @@ def test_the_settings_read_no_file(deploy, settings_of, tmp_path):
     assert not read, f"{FACTOR}: configuration comes from a file and not from the environment: {'; '.join(read)}"
 
 
-DEPLOYS = {"production", "prod", "staging", "stage", "development", "dev", "qa", "uat", "preprod", "preproduction", "heroku"}
+DEPLOYS = {
+    "production",
+    "prod",
+    "staging",
+    "stage",
+    "development",
+    "dev",
+    "qa",
+    "uat",
+    "preprod",
+    "preproduction",
+    "heroku",
+}
 WHERE = re.compile(r"(.*_)?(ENV|ENVIRONMENT|STAGE|DEPLOYMENT|TIER)|IS_(PROD|DEV|STAG|HEROKU|LOCAL|TEST).*|DYNO|RENDER")
 
 
@@ -150,9 +163,9 @@ def test_no_name_of_a_deploy_decides_anything():
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and words(node.id) & (DEPLOYS - {"stage"}):
                 found.append(f"{path}:{node.lineno} has {node.id}")
-            if isinstance(node, ast.Call) and dotted(node.func) in ("socket.gethostname", "platform.node", "os.uname"):
-                if any(node in ast.walk(test) for test in conditions(tree)):
-                    found.append(f"{path}:{node.lineno} asks for the name of the machine")
+        for node in {part for test in conditions(tree) for part in ast.walk(test) if isinstance(part, ast.Call)}:
+            if dotted(node.func) in ("socket.gethostname", "platform.node", "os.uname"):
+                found.append(f"{path}:{node.lineno} asks for the name of the machine")
     for path in tracked():
         code = path.suffix in (".py", ".toml", ".ini", ".cfg", ".json", ".yaml", ".yml", ".env") or ".env." in path.name
         deploys_of_code = len(path.parts) < 4 and path.parts[0] not in ("kubernetes", ".github", "tests", "static")
@@ -161,7 +174,9 @@ def test_no_name_of_a_deploy_decides_anything():
     for process, command in procfile().items():
         if words(command) & DEPLOYS:
             found.append(f"Procfile: {process} names a deploy: {command}")
-    assert not found, f"{FACTOR}: the name of a deploy decides, instead of one variable for each thing: {'; '.join(found)}"
+    assert not found, (
+        f"{FACTOR}: the name of a deploy decides, instead of one variable for each thing: {'; '.join(found)}"
+    )
 
 
 def conditions(tree: ast.Module) -> list[ast.expr]:
@@ -170,33 +185,32 @@ def conditions(tree: ast.Module) -> list[ast.expr]:
     return tests + [node for node in ast.walk(tree) if isinstance(node, ast.Compare)]
 
 
+ALLOWED = ("Env(os.environ)", "os.environ.setdefault('DJANGO_SETTINGS_MODULE'")
 READS = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "environ", "getenv"}
 
 
 def test_only_the_settings_read_the_environment():
     found = []
     for path, tree in modules():
-        allowed = set()
+        allowed = {
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node).startswith(ALLOWED)
+            for part in ast.walk(node)
+        }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                name = dotted(node.func)
-                if name == "Env" and len(node.args) == 1:
-                    allowed.add(id(node.args[0]))
-                first = node.args[0] if node.args else None
-                if name == "os.environ.setdefault" and isinstance(first, ast.Constant):
-                    if first.value == "DJANGO_SETTINGS_MODULE":
-                        allowed.add(id(node.func.value))
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.Attribute, ast.Name)) and dotted(node) in READS and id(node) not in allowed:
-                if isinstance(node, ast.Attribute) or imports_environ(tree):
-                    found.append(f"{path}:{node.lineno}")
+            named = isinstance(node, ast.Attribute) or (isinstance(node, ast.Name) and imports_environ(tree))
+            if named and dotted(node) in READS and id(node) not in allowed:
+                found.append(f"{path}:{node.lineno}")
     assert not found, f"{FACTOR}: the environment is read or changed past Env, in {', '.join(found)}"
 
 
 def imports_environ(tree: ast.Module) -> bool:
     """Tell whether os.environ goes by a shorter name."""
     return any(
-        isinstance(node, ast.ImportFrom) and node.module == "os" and {a.name for a in node.names} & {"environ", "getenv"}
+        isinstance(node, ast.ImportFrom)
+        and node.module == "os"
+        and {a.name for a in node.names} & {"environ", "getenv"}
         for node in ast.walk(tree)
     )
 
@@ -207,7 +221,9 @@ TOKENS = re.compile(
 )
 PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+]*://([^\s:/@\"'<>{}$%]*):([^\s@/\"'<>{}$]+)@([\w.\-]+)")
 SECRET_NAME = re.compile(r"(?i)(.*_)?(secret|secret_?key|password|passwd|token|api_?key|private_?key|access_?key|dsn)")
-PUBLIC = re.compile(r"(?i)django-insecure-.*|.*(example|password|secret|changeme|placeholder|fake|dummy|not-a).*|user|pass|app")
+PUBLIC = re.compile(
+    r"(?i)django-insecure-.*|.*(example|password|secret|changeme|placeholder|fake|dummy|not-a).*|user|pass|app"
+)
 
 
 def looks_random(text: str) -> bool:
@@ -215,7 +231,7 @@ def looks_random(text: str) -> bool:
     kinds = sum(bool(re.search(kind, text)) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
     counts = Counter(text).values()
     entropy = -sum(count / len(text) * math.log2(count / len(text)) for count in counts)
-    steps = sum(ord(b) - ord(a) == 1 for a, b in zip(text, text[1:], strict=False))
+    steps = sum(ord(b) - ord(a) == 1 for a, b in itertools.pairwise(text))
     hexadecimal = re.fullmatch(r"[0-9a-f]{32,}", text) and entropy > 3
     return steps < len(text) / 4 and bool(hexadecimal or (kinds == 3 and entropy > 4))
 
@@ -241,10 +257,18 @@ def test_no_file_holds_a_secret():
     for path, tree in modules():
         for node in ast.walk(tree):
             for name, value in assigned(node):
-                if SECRET_NAME.fullmatch(name) and value.strip() and " " not in value and not value.startswith("django."):
+                if (
+                    SECRET_NAME.fullmatch(name)
+                    and value.strip()
+                    and " " not in value
+                    and not value.startswith("django.")
+                ):
                     found.append(f"{path}:{node.lineno} a value of {name}")
-    found += [f"{path} is in the repository" for path in tracked() if re.fullmatch(r"\.env(\..+)?|.*\.(pem|key)", path.name)
-              and path.name != ".env.example"]
+    found += [
+        f"{path} is in the repository"
+        for path in tracked()
+        if re.fullmatch(r"\.env(\..+)?|.*\.(pem|key)", path.name) and path.name != ".env.example"
+    ]
     assert not found, f"{FACTOR}: secrets in the repository: {'; '.join(found)}"
 
 

@@ -96,7 +96,9 @@ def test_each_service_is_swapped_by_its_url(deploy):
     assert one["cached"] == "kept" or "CACHE_URL" not in first.environment, f"{FACTOR}: the cache keeps nothing"
     assert heard["CACHE_URL"], ignored.format("CACHE_URL", "cache entries go")
     mails = [path.read_text() for path in (first.root / "mail").iterdir()]
-    assert [("first" in mail) for mail in mails] == [True], ignored.format("EMAIL_URL", "mail goes") + f": {one['mailed']}"
+    assert [("first" in mail) for mail in mails] == [True], (
+        ignored.format("EMAIL_URL", "mail goes") + f": {one['mailed']}"
+    )
     assert heard["EMAIL_URL"], ignored.format("EMAIL_URL", "mail goes")
     uploads = [[path.name for path in (each.root / "media").iterdir()] for each in (first, second)]
     assert uploads == [["first.txt"], ["second.txt"]], ignored.format("STORAGE_URL", "uploads go") + f": {uploads}"
@@ -122,9 +124,15 @@ def test_nothing_else_is_connected_to(day):
     assert not day.of("IV"), f"{FACTOR}: a database that DATABASE_URL does not name: {day.of('IV')}"
 
 
-SERVICE = re.compile(r"(postgres(ql)?|mysql|rediss?|memcached|amqps?|mongodb|smtps?|smtp\+tls|s3|ldaps?|kafka)://[^\s{]+")
-ADDRESS = re.compile(r"localhost|(\d{1,3}\.){3}\d{1,3}|[\w-]+(\.[\w-]+)+|[\w-]*(db|redis|postgres|mysql|cache|queue)[\w-]*")
-CLIENTS = re.compile(r"(?i)(.*\.)?(Redis|StrictRedis|connect|SMTP|SMTP_SSL|MongoClient|PyMemcacheClient|create_connection)")
+SERVICE = re.compile(
+    r"(postgres(ql)?|mysql|rediss?|memcached|amqps?|mongodb|smtps?|smtp\+tls|s3|ldaps?|kafka)://[^\s{]+"
+)
+ADDRESS = re.compile(
+    r"localhost|(\d{1,3}\.){3}\d{1,3}|[\w-]+(\.[\w-]+)+|[\w-]*(db|redis|postgres|mysql|cache|queue)[\w-]*"
+)
+CLIENTS = re.compile(
+    r"(?i)(.*\.)?(Redis|StrictRedis|connect|SMTP|SMTP_SSL|MongoClient|PyMemcacheClient|create_connection)"
+)
 
 
 def test_no_code_names_the_address_of_a_service():
@@ -153,5 +161,7 @@ def hosts(node: ast.AST) -> list[tuple[str, ast.expr]]:
         return named + [("the host", argument) for argument in node.args[:1]]
     if isinstance(node, ast.Dict):
         keys = [key.value if isinstance(key, ast.Constant) else "" for key in node.keys]
-        return [(key, value) for key, value in zip(keys, node.values, strict=True) if key in ("HOST", "LOCATION", "host")]
+        return [
+            (key, value) for key, value in zip(keys, node.values, strict=True) if key in ("HOST", "LOCATION", "host")
+        ]
     return []

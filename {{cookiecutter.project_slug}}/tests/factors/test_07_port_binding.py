@@ -18,11 +18,15 @@ def test_the_web_process_serves_everything_on_its_port(deploy):
     web = production.web()
     page = web.get("/")
     assert page.status == 200, f"{FACTOR}: the first page answers {page.status} on PORT\n{web.output}"
-    linked = [path for path in re.findall(r'(?:href|src)="(/[^"]+\.\w+)"', page.text) if "/static" in path or "." in path]
+    linked = [
+        path for path in re.findall(r'(?:href|src)="(/[^"]+\.\w+)"', page.text) if "/static" in path or "." in path
+    ]
     assert linked, f"{FACTOR}: the first page links no static file"
     for path in linked:
         file = web.get(path)
-        assert file.status == 200, f"{FACTOR}: {path} answers {file.status}: a web server in front would have to serve it"
+        assert file.status == 200, (
+            f"{FACTOR}: {path} answers {file.status}: a web server in front would have to serve it"
+        )
         assert file.text, f"{FACTOR}: {path} is empty"
         assert "immutable" in file.headers.get("Cache-Control", ""), (
             f"{FACTOR}: {path} has no header that lets browsers keep it: a web server in front would have to add one"
@@ -36,7 +40,9 @@ def test_the_web_process_serves_everything_on_its_port(deploy):
 
 
 def test_a_port_is_all_that_is_bound(day):
-    sockets = [path for path in (day.web.environment["HOME"], day.web.environment["TMPDIR"]) for path in find_sockets(path)]
+    sockets = [
+        path for path in (day.web.environment["HOME"], day.web.environment["TMPDIR"]) for path in find_sockets(path)
+    ]
     assert not sockets, f"{FACTOR}: it binds {', '.join(sockets)}, and not only a port"
 
 

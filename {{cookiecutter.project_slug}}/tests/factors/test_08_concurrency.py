@@ -17,7 +17,10 @@ from tests.factors.processes import SECONDS, free_ports, listening, request, wai
 
 FACTOR = "VIII Concurrency"
 
-STATES = "from django_tasks_db.models import DBTaskResult\nanswer(list(DBTaskResult.objects.values_list('status', flat=True)))"
+STATES = """
+from django_tasks_db.models import DBTaskResult
+answer(list(DBTaskResult.objects.values_list("status", flat=True)))
+"""
 
 
 def answers(port: int) -> bool:
@@ -42,10 +45,14 @@ def test_processes_of_each_type_work_side_by_side(deploy, tmp_path):
     tasks = [[str(tmp_path), f"task{number}", 2 if number < 2 else 1, SECONDS] for number in range(8)]
     place.ask("".join(ENQUEUE.format(task="meet", arguments=arguments) for arguments in tasks))
     base = free_ports(2)
-    formation = place.start(f"honcho start -f Procfile -e {tmp_path}/none -p {base} -c web=2,worker=2,release=0", WEB_CONCURRENCY="2")
+    formation = place.start(
+        f"honcho start -f Procfile -e {tmp_path}/none -p {base} -c web=2,worker=2,release=0", WEB_CONCURRENCY="2"
+    )
 
-    up = wait(lambda: answers(base) and answers(base + 1) or formation.popen.poll() is not None)
-    assert formation.popen.poll() is None, f"{FACTOR}: a process of the formation ended, and with it all:\n{formation.output}"
+    up = wait(lambda: (answers(base) and answers(base + 1)) or formation.popen.poll() is not None)
+    assert formation.popen.poll() is None, (
+        f"{FACTOR}: a process of the formation ended, and with it all:\n{formation.output}"
+    )
     assert up, f"{FACTOR}: two web processes do not answer side by side: see VII Port binding\n{formation.output}"
     pids = with_home(place.environment["HOME"])
     if pids:  # Linux: the processes that share a port are gunicorn's own and those that it was told to run

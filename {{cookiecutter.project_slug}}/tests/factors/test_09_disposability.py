@@ -82,7 +82,9 @@ def test_a_running_task_is_finished_after_sigterm(deploy, tmp_path):
     ended = wait(lambda: worker.ended, SECONDS_TO_STOP)
     assert (tmp_path / "finished").exists(), f"{FACTOR}: SIGTERM cut off the running task\n{worker.output}"
     assert ended, f"{FACTOR}: the worker process ignores SIGTERM: it runs {SECONDS_TO_STOP:.0f} s later"
-    assert worker.code == 0, f"{FACTOR}: the worker process ends with exit code {worker.code} on SIGTERM\n{worker.output}"
+    assert worker.code == 0, (
+        f"{FACTOR}: the worker process ends with exit code {worker.code} on SIGTERM\n{worker.output}"
+    )
 
 
 INTACT = """
@@ -118,7 +120,9 @@ def test_nothing_needs_repair_after_sigkill(deploy, tmp_path):
     (tmp_path / "go").touch()
     again = place.start(place.command("web"), PORT=web.environment["PORT"])
     problem = again.wait_until_ready()
-    assert not problem, f"{FACTOR}: after a SIGKILL the next start of the web process needs a repair: {problem}\n{again.output}"
+    assert not problem, (
+        f"{FACTOR}: after a SIGKILL the next start of the web process needs a repair: {problem}\n{again.output}"
+    )
     status = again.get("/").status
     assert status == 200, f"{FACTOR}: after a SIGKILL the web process answers {status}\n{again.output}"
     worker = place.start(quick)

@@ -62,7 +62,9 @@ def test_development_runs_the_commands_of_production():
         for process in sorted(production.keys() | development.keys())
         if plain(development.get(process, ""), release) != plain(production.get(process, ""), release)
     ]
-    assert not differences, f"{FACTOR}: development does not run production's processes: in {name} {'; '.join(differences)}"
+    assert not differences, (
+        f"{FACTOR}: development does not run production's processes: in {name} {'; '.join(differences)}"
+    )
 
 
 def test_debug_changes_what_is_listed_and_nothing_else(deploy, tmp_path):
@@ -78,7 +80,9 @@ def test_debug_changes_what_is_listed_and_nothing_else(deploy, tmp_path):
     if uploads != uploads_too:
         differences.add("STORAGES of uploads")
     gap = sorted(differences - DIFFERENT)
-    assert not gap, f"{FACTOR}: DEBUG changes more than it may, development has another {', '.join(gap)} than production"
+    assert not gap, (
+        f"{FACTOR}: DEBUG changes more than it may, development has another {', '.join(gap)} than production"
+    )
 
 
 def test_development_starts_with_one_command(deploy, tmp_path):
@@ -101,8 +105,8 @@ def test_development_starts_with_one_command(deploy, tmp_path):
             return started.popen.poll() is not None
 
     up = wait(answers)
-    ended = started.popen.poll() is not None
-    assert up and not ended, f"{FACTOR}: `honcho start` does not bring development up: see VII\n{started.output}"
+    works = up and started.popen.poll() is None
+    assert works, f"{FACTOR}: `honcho start` does not bring development up: see VII\n{started.output}"
 
 
 def test_one_version_of_python_everywhere():

@@ -54,6 +54,12 @@ def test_one_off_commands_bring_no_settings_of_their_own():
     found = [
         f"{process}: {match[0]}"
         for process, command in procfile().items()
-        if (match := re.search(r"--settings\S*|DJANGO_SETTINGS_MODULE=\S*|--pythonpath\S*|\b[A-Z][A-Z0-9_]*=\S+", command))
+        if (
+            match := re.search(
+                r"--settings\S*|DJANGO_SETTINGS_MODULE=\S*|--pythonpath\S*|\b[A-Z][A-Z0-9_]*=\S+", command
+            )
+        )
     ]
-    assert not found, f"{FACTOR}: the Procfile gives a process another configuration than the others: {'; '.join(found)}"
+    assert not found, (
+        f"{FACTOR}: the Procfile gives a process another configuration than the others: {'; '.join(found)}"
+    )

@@ -70,4 +70,8 @@ def hook(event: str, args: tuple) -> None:
         noting = False
 
 
+# Modules that a process is to do without, as if they were not installed.
+for name in os.environ.get("FACTORS_WITHOUT", "").split():
+    sys.modules[name] = None
+
 sys.addaudithook(hook)
