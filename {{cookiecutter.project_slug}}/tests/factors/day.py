@@ -22,10 +22,10 @@ for name in names:
         paths.add(reverse(name))
     except NoReverseMatch:
         pass
-answer(sorted(paths | {"/"}))
+answer([sorted(paths | {"/"}), queued])
 """
 
-ENQUEUE = "from tests.factors import work\nwork.{task}.enqueue(*{arguments!r})\n"
+ENQUEUE = "from tests.factors import work\nqueued = work.{task}.enqueue(*{arguments!r}).status\n"
 
 CODE = {".py", ".html", ".css", ".js", ".svg", ".mo", ".po", ".toml", ".lock", ".gz", ".br"}
 
@@ -36,7 +36,7 @@ class Write:
 
     path: Path
     by: str  # the line of the project that opened it, as far as it is known
-    factor: str
+    factors: set[str]
 
     def __str__(self) -> str:
         """Name the file, and who wrote it."""
@@ -51,13 +51,14 @@ class Day:
     worker: Process
     token: str
     paths: list[str]  # requested one after the other, and not found
+    queued: str  # the state of the task when it was enqueued: SUCCESSFUL where no worker was needed
     writes: list[Write]
     connections: list[dict]
     programs: list[dict]
 
     def of(self, factor: str) -> str:
         """Return the files that are the matter of a factor, in words, or nothing."""
-        return "; ".join(str(write) for write in self.writes if write.factor == factor)
+        return "; ".join(str(write) for write in self.writes if factor in write.factors)
 
 
 def snapshot(directories: list[Path]) -> dict[Path, int]:
@@ -84,12 +85,14 @@ def watch_a_day(deploy: Deploy, original: Path) -> Day:
     worker = deploy.start(deploy.command("worker"), **watched(deploy))
     web = deploy.web(**watched(deploy))
     started = time.time()
-    for path in deploy.ask(PAGES + ENQUEUE.format(task="say", arguments=[token])):
+    pages, queued = deploy.ask(ENQUEUE.format(task="say", arguments=[token]) + PAGES)
+    for path in pages:
         web.get(path)
     paths = [f"/{token}-{number}" for number in range(8)]
     for path in paths:
         web.get(path)
-    wait(lambda: worker.has(token) or any(token in line for line in worker.stderr) or worker.popen.poll() is not None)
+    if queued == "READY":
+        wait(lambda: any(token in line for line in worker.stdout + worker.stderr) or worker.popen.poll() is not None)
     wait(lambda: web.has(paths[-1]), 5)
 
     notes = read_notes(deploy.root / "notes")
@@ -105,9 +108,9 @@ def watch_a_day(deploy: Deploy, original: Path) -> Day:
         if str(path).startswith(database) and database:
             continue
         note = openers.get(str(path), {"by": "", "logs": False, "time": 0})
-        factor = blame(path, deploy.code, original, token, note, started)
+        factors = blame(path, deploy.code, original, token, note, started)
         name = path.relative_to(deploy.code) if path.is_relative_to(deploy.code) else path
-        writes.append(Write(name, note["by"], factor))
+        writes.append(Write(name, note["by"], factors))
     hosts = attached_hosts(deploy.environment)
     connections = [
         note
@@ -116,7 +119,14 @@ def watch_a_day(deploy: Deploy, original: Path) -> Day:
         or (note["event"] == "sqlite3.connect" and not note["target"].startswith((database or "/dev/null", ":memory:")))
     ]
     programs = [note for note in notes if note["event"] in ("subprocess.Popen", "os.system", "os.posix_spawn")]
-    return Day(web, worker, token, paths, writes, connections, programs)
+    return Day(web, worker, token, paths, queued, writes, connections, programs)
+
+
+def enqueue(deploy: Deploy, *tasks: tuple[str, list]) -> None:
+    """Enqueue tasks of work.py for the workers of a deploy."""
+    code = "".join(ENQUEUE.format(task=task, arguments=arguments) for task, arguments in tasks)
+    if deploy.ask(f"{code}answer(queued)") != "READY":
+        deploy.fail("no task waits for a worker, with TASKS=database: see IV Backing services")
 
 
 def attached_hosts(environment: dict[str, str]) -> set[str]:
@@ -134,18 +144,18 @@ def attached_hosts(environment: dict[str, str]) -> set[str]:
     return found
 
 
-def blame(path: Path, code: Path, original: Path, token: str, note: dict, started: float) -> str:
-    """Return the one factor whose matter a written file is."""
+def blame(path: Path, code: Path, original: Path, token: str, note: dict, started: float) -> set[str]:
+    """Return the factor whose matter a written file is; code of the commit is that of two."""
     content = path.read_bytes()
     here = path.relative_to(code) if path.is_relative_to(code) else None
     if here and (original / here).exists():
-        return "I"
+        return {"I", "V"} if path.suffix in CODE - {".svg"} else {"I"}
     if note["logs"] or token.encode() in content or ".log" in path.name or "log" in path.parent.name:
-        return "XI"
+        return {"XI"}
     if path.suffix == ".pid" or (content.strip().isdigit() and Path("/proc", content.strip().decode()).exists()):
-        return "VIII"
+        return {"VIII"}
     if content.startswith(b"SQLite format 3"):
-        return "IV"
+        return {"IV"}
     if here and ("static" in here.parts[0] or path.suffix in CODE or 0 < note["time"] < started):
-        return "V"
-    return "VI"
+        return {"V"}
+    return {"VI"}

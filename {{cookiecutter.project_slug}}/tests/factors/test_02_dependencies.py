@@ -8,10 +8,12 @@ Not testable here: C libraries that a wheel loads from the system, and a tool ca
 
 import ast
 import functools
+import os
 import re
 import shlex
 import shutil
 import sys
+import sysconfig
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -137,8 +139,8 @@ def closure(names: set[str]) -> set[str]:
 def test_what_runs_is_declared_and_lies_in_the_environment(deploy):
     production = deploy()
     loaded = production.ask(LOADED)
-    places = [Path(path).resolve() for path in (sys.prefix, sys.base_prefix, sys.base_exec_prefix, production.code)]
-    places.append(Path(ast.__file__).resolve().parent)  # a virtual environment's standard library is elsewhere
+    places = [production.code, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))]
+    places = [Path(place).resolve() for place in places]
     outside = sorted(
         f"{name} from {file}"
         for name, file in loaded.items()
@@ -158,7 +160,7 @@ def test_what_runs_is_declared_and_lies_in_the_environment(deploy):
 
 
 CALLS = re.compile(
-    r"(os\.(system|popen|exec\w+|spawn\w+|posix_spawnp?)|subprocess\.\w+|pty\.spawn|.*create_subprocess_\w+)"
+    r"(os\.(system|popen|exec\w+|spawn\w+|posix_spawnp?)|subprocess\.\w+|shutil\.which|ctypes\..*|(.*\.)?(CDLL|find_library)|pty\.spawn|.*create_subprocess_\w+)"
 )
 
 
@@ -188,13 +190,23 @@ def calls_python(node: ast.Call) -> bool:
 def test_the_procfile_calls_what_is_installed_by_declaration():
     programs = Path(sys.executable).parent
     missing = []
+    scripts = {script.name: normal(script.dist.name) for script in metadata.entry_points(group="console_scripts")}
+    allowed = closure(declared())
     for process, command in procfile().items():
         for part in re.split(r"&&|\|\||[;|&]", command):
             words = [word for word in shlex.split(part) if not re.fullmatch(r"\w+=.*", word)]
             words = words[1:] if words[:1] == ["exec"] else words
-            if words and words[0] not in SHELL and not (programs / words[0]).exists():
+            if not words or words[0] in SHELL or words[0] == "python":
+                continue
+            if not (programs / words[0]).exists() or scripts.get(words[0]) not in allowed:
                 missing.append(f"{process}: {words[0]}")
     assert not missing, f"{FACTOR}: the Procfile calls what no declared dependency brings: {', '.join(missing)}"
+
+
+def test_every_dependency_has_a_version():
+    lines = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
+    loose = [line.name for line in lines if not line.specifier and not line.url]
+    assert not loose, f"{FACTOR}: pyproject.toml takes any version of {', '.join(loose)}"
 
 
 def test_an_environment_of_the_lock_alone_runs_it(deploy, tmp_path):
@@ -202,8 +214,6 @@ def test_an_environment_of_the_lock_alone_runs_it(deploy, tmp_path):
     if not uv or not (PROJECT / "uv.lock").exists():
         pytest.skip("needs uv and a uv.lock: `uv run` makes one")
     production = deploy()
-    import os
-
     kept = {name: os.environ[name] for name in ("HOME", "UV_CACHE_DIR", "UV_PYTHON_INSTALL_DIR") if name in os.environ}
     where = {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "venv"), "UV_PYTHON_DOWNLOADS": "never", "VIRTUAL_ENV": ""}
     sync = production.run(f"{uv} sync --locked --offline --no-dev --quiet --python {sys.executable}", **kept, **where)

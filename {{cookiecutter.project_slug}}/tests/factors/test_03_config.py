@@ -12,6 +12,9 @@ import itertools
 import json
 import math
 import re
+import shlex
+import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +22,7 @@ import pytest
 from django.conf import settings
 
 from tests.factors.day import read_notes, watched
-from tests.factors.processes import PROJECT, copy_project, example, procfile
+from tests.factors.processes import PROJECT, example, procfile
 from tests.factors.source import dotted, is_test, modules, strings, tracked
 
 FACTOR = "III Config"
@@ -74,9 +77,6 @@ def settings_of(deploy, tmp_path):
     """Return a function: the settings that each change of the production environment gives."""
 
     def run(changes: list[dict[str, str]], production=None, **variables: str) -> list[dict[str, str]]:
-        import shlex
-        import sys
-
         production = production or deploy()
         script = tmp_path / "script.py"
         script.write_text(f"import sys; sys.path[0] = {str(production.code)!r}\n{SETTINGS}")
@@ -88,12 +88,19 @@ def settings_of(deploy, tmp_path):
     return run
 
 
-def test_an_empty_environment_is_told_every_required_variable(deploy, settings_of):
-    production = deploy()
-    path = production.environment["PATH"]
-    production.environment = {"PATH": path, "HOME": production.environment["HOME"]}
-    result = production.run("python manage.py check")
-    assert result.returncode, f"{FACTOR}: it starts in an empty environment, so its configuration is in the code"
+@pytest.fixture
+def with_dotenv(deploy, built, tmp_path):
+    """Return a deploy whose code has a .env next to it, which only honcho and the like may read."""
+    code = Path(shutil.copytree(built, tmp_path / "code", symlinks=True))
+    (code / ".env").write_text("".join(f"{name}={value}\n" for name, value in example().items()))
+    return deploy(code=code)
+
+
+def test_an_empty_environment_is_told_every_required_variable(with_dotenv, settings_of):
+    environment = with_dotenv.environment
+    with_dotenv.environment = {"PATH": environment["PATH"], "HOME": environment["HOME"]}
+    result = with_dotenv.run("python manage.py check")
+    assert result.returncode, f"{FACTOR}: it starts in an empty environment: its configuration is in the code or a file"
     said = result.stdout + result.stderr
     unnamed = [name for name in REQUIRED if name not in said]
     if "DATABASE_URL" in unnamed:  # in the code for good, or with a default? The first is the matter of IV
@@ -114,21 +121,27 @@ def test_each_variable_changes_what_the_same_code_does(settings_of):
     assert production["DEBUG"] == "False", f"{FACTOR}: DEBUG is on where the environment does not say so"
 
 
-def test_the_settings_read_no_file(deploy, settings_of, tmp_path):
-    code = copy_project(tmp_path / "code")
-    (code / ".env").write_text("".join(f"{name}={value}\n" for name, value in example().items()))
-    production = deploy(code=code)
-    settings_of([{}], production, **watched(production), FACTORS_WATCH_READS="1")
-    notes = read_notes(production.root / "notes")
+LOAD = "from django.urls import get_resolver\nget_resolver().url_patterns"
+CONFIGURATION = {".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".env", ".txt", ".xml", ""}
+
+
+def test_loading_the_code_reads_no_file_of_settings(with_dotenv):
+    with_dotenv.ask(LOAD, **watched(with_dotenv), FACTORS_WATCH_READS="1")
+    notes = read_notes(with_dotenv.root / "notes")
+    static = with_dotenv.code / Path(settings.STATIC_ROOT).relative_to(PROJECT)
+    places = (with_dotenv.code, "/etc", "/run", "/opt", with_dotenv.environment["HOME"])
     read = {
-        f"{note['by']} reads {note['target'].removeprefix(f'{code}/')}"
+        f"{note['by']} reads {note['target'].removeprefix(f'{with_dotenv.code}/')}"
         for note in notes
-        if note["event"] == "read"
-        and note["by"].startswith(str(settings_file().parent))
-        and Path(note["target"]).suffix not in (".py", ".pyc", ".so")
-        and (Path(note["target"]).is_relative_to(code) or note["target"].startswith(("/etc/", "/run/", "/root/")))
+        if note["event"] == "read" and note["by"]
+        for path in [Path(note["target"])]
+        if path.suffix in CONFIGURATION or path.name.startswith(".env")
+        if any(path.is_relative_to(place) for place in places)
+        if not path.is_relative_to(static) and path != Path("/etc/localtime")
     }
-    assert not read, f"{FACTOR}: configuration comes from a file and not from the environment: {'; '.join(read)}"
+    assert not read, (
+        f"{FACTOR}: configuration comes from a file and not from the environment: {'; '.join(sorted(read))}"
+    )
 
 
 DEPLOYS = {

@@ -59,7 +59,7 @@ def test_processes_share_what_one_of_them_took_in(deploy, databases, built, tmp_
         for name in ("STORAGE_URL", "EMAIL_URL"):
             each.environment[name] = one.environment[name]
     first, second = one.start(one.command("web")), two.start(two.command("web"))
-    visit = visitor.ask(VISIT + PAGES.replace("answer(", "visit['pages'] = (") + "\nanswer(visit)")
+    visit = visitor.ask(VISIT + "queued = None\n" + PAGES.replace("answer(", "visit['pages'] = (") + "\nanswer(visit)")
     one.ready(first)
     two.ready(second)
 
@@ -70,7 +70,7 @@ def test_processes_share_what_one_of_them_took_in(deploy, databases, built, tmp_
                 f"{FACTOR}: an upload made in one process is not seen by another: {path} gives {answer.status}"
             )
 
-    same = [path for path in visit["pages"] if not path.startswith(visit["admin"] or "\0")]
+    same = [path for path in visit["pages"][0] if not path.startswith(visit["admin"] or "\0")]
     for path in same:
         before = first.get(path).text
         history = [first.get(path).text for _ in range(3)]
@@ -139,8 +139,9 @@ def stores(tree: ast.Module) -> dict[str, int]:
     return found
 
 
-def changed_in(function: ast.AST) -> set[str]:
-    """Return what a function changes: globals, items of what is elsewhere, what it calls a changing method of."""
+def changed_in(function: ast.AST, objects: set[str]) -> set[str]:
+    """Return what a function changes: globals, items and attributes of what is elsewhere, and what it calls a
+    changing method of; `objects` are the names of the module."""
     found = set()
     local = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     for node in ast.walk(function):
@@ -152,6 +153,7 @@ def changed_in(function: ast.AST) -> set[str]:
         elif isinstance(node, ast.AugAssign):
             targets = [node.target]
         found |= {dotted(target.value) for target in targets if isinstance(target, ast.Subscript)}
+        found |= {dotted(target.value) for target in targets if isinstance(target, ast.Attribute)} & objects
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CHANGES:
             found.add(dotted(node.func.value))
         if isinstance(node, ast.Call) and dotted(node.func) == "next" and node.args:
@@ -165,13 +167,19 @@ def test_no_module_is_a_store():
         if "migrations" in path.parts or path.name == "gunicorn.conf.py":
             continue
         held = stores(tree)
+        objects = {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+        objects |= {dotted(t) for node in tree.body if isinstance(node, ast.Assign) for t in node.targets}
         classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
         for function in ast.walk(tree):
             if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                for name in changed_in(function):
+                for name in changed_in(function, objects):
                     attribute = re.sub(r"^(self|cls)\.", "", name)
                     inside = [f"{each}.{attribute}" for each in classes if f"{each}.{attribute}" in held]
-                    kept = name in held or (attribute != name and inside) or name.startswith("global ")
+                    kept = (
+                        name in held | dict.fromkeys(objects)
+                        or (attribute != name and inside)
+                        or name.startswith("global ")
+                    )
                     if kept and not set_in_init(tree, attribute):
                         found.append(f"{path}:{function.lineno} {function.name}() keeps {name.split()[-1]}")
     assert not found, f"{FACTOR}: state in the memory of one process: {'; '.join(sorted(set(found)))}"
@@ -192,12 +200,35 @@ def set_in_init(tree: ast.Module, attribute: str) -> bool:
 DISK = re.compile(r"/tmp(/.*)?|/var/(tmp|lib|spool|run|cache)(/.*)?|/dev/shm/.+")
 
 
-def test_no_code_names_a_place_on_the_disk_for_its_state():
+def test_no_function_leaves_a_file_on_the_disk(day):
+    elsewhere = {write.by for write in day.writes if "VI" not in write.factors}
     found = [
         f"{path}:{node.lineno} names {node.value}"
         for path, tree in modules()
         if path.name != "gunicorn.conf.py"
         for node in strings(tree)
-        if DISK.fullmatch(node.value) and ".log" not in node.value and not node.value.endswith((".pid", ".sock"))
+        if DISK.fullmatch(node.value) and not OTHERS.search(node.value)
     ]
+    for path, tree in modules():
+        functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        for call in {n for function in functions for n in ast.walk(function) if isinstance(n, ast.Call)}:
+            place = f"{path}:{call.lineno}"
+            if leaves_a_file(call) and place not in elsewhere and not OTHERS.search(ast.unparse(call).lower()):
+                found.append(f"{place} calls {ast.unparse(call)[:80]}")
     assert not found, f"{FACTOR}: the local disk is no store and no queue: {'; '.join(found)}"
+
+
+OTHERS = re.compile(r"log|\.pid|\.sock")  # the matter of XI, VIII and VII
+WRITERS = {"write_text", "write_bytes", "mkdtemp", "mkstemp"}
+STORES = {"shelve.open", "dbm.open", "sqlite3.connect"}
+
+
+def leaves_a_file(call: ast.Call) -> bool:
+    """Tell whether a call makes a file that stays."""
+    name, last = dotted(call.func), call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    if name == "open" or (last == "open" and "storage" not in name):
+        modes = [*call.args[1 if name == "open" else 0 :][:1], *(k.value for k in call.keywords if k.arg == "mode")]
+        return any(isinstance(m, ast.Constant) and re.fullmatch("[rbt]*[wax+][wbt+]*", str(m.value)) for m in modes)
+    if name.endswith("NamedTemporaryFile"):
+        return any(keyword.arg == "delete" for keyword in call.keywords)
+    return name in STORES or last in WRITERS or name in WRITERS

@@ -6,14 +6,16 @@ WEB_CONCURRENCY says; nothing daemonizes or writes a PID file.
 Not testable here: that the backing services carry the load of many processes.
 """
 
+import ast
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.factors.day import ENQUEUE
+from tests.factors.day import enqueue
 from tests.factors.processes import SECONDS, free_ports, listening, request, wait, with_home
+from tests.factors.source import dotted, modules
 
 FACTOR = "VIII Concurrency"
 
@@ -43,7 +45,7 @@ def test_processes_of_each_type_work_side_by_side(deploy, tmp_path):
     place = deploy()
     # The first two wait for each other, which one worker alone cannot do; the others show whether any is done twice.
     tasks = [[str(tmp_path), f"task{number}", 2 if number < 2 else 1, SECONDS] for number in range(8)]
-    place.ask("".join(ENQUEUE.format(task="meet", arguments=arguments) for arguments in tasks))
+    enqueue(place, *(("meet", arguments) for arguments in tasks))
     base = free_ports(2)
     formation = place.start(
         f"honcho start -f Procfile -e {tmp_path}/none -p {base} -c web=2,worker=2,release=0", WEB_CONCURRENCY="2"
@@ -74,3 +76,24 @@ def test_processes_of_each_type_work_side_by_side(deploy, tmp_path):
 
 def test_no_process_writes_a_pid_file_or_becomes_a_daemon(day):
     assert not day.of("VIII"), f"{FACTOR}: the platform manages processes, no PID file does: {day.of('VIII')}"
+
+
+BACKGROUND = {"Thread", "Timer", "Process", "ThreadPoolExecutor", "ProcessPoolExecutor", "Pool", "BackgroundScheduler"}
+
+
+def test_no_work_hides_in_a_process_of_another_type():
+    found = []
+    for path, tree in modules():
+        inside = {id(part) for node in ast.walk(tree) if is_called_later(node) for part in ast.walk(node)}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or id(node) in inside:
+                continue
+            if dotted(node.func).rpartition(".")[2] in BACKGROUND:
+                found.append(f"{path}:{node.lineno} starts {ast.unparse(node)[:60]}")
+    assert not found, f"{FACTOR}: each process that loads the code would do this again, not a process type: {found}"
+
+
+def is_called_later(node: ast.AST) -> bool:
+    """Tell whether loading the project does not run what is in here."""
+    function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+    return function and getattr(node, "name", "") != "ready"

@@ -10,7 +10,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from tests.factors.day import ENQUEUE
+from tests.factors.day import enqueue
 from tests.factors.processes import SECONDS, Process, wait
 
 FACTOR = "IX Disposability"
@@ -73,7 +73,7 @@ def test_a_request_in_flight_is_answered_after_sigterm(deploy):
 
 def test_a_running_task_is_finished_after_sigterm(deploy, tmp_path):
     place = deploy()
-    place.ask(ENQUEUE.format(task="pause", arguments=[str(tmp_path), SECONDS]))
+    enqueue(place, ("pause", [str(tmp_path), SECONDS]))
     worker = place.start(place.command("worker"))
     started = wait((tmp_path / "started").exists)
     assert started, f"{FACTOR}: the worker process runs no task: see VIII Concurrency\n{worker.output}"
@@ -102,7 +102,7 @@ answer({"users": get_user_model().objects.count(), "damage": damage})
 
 def test_nothing_needs_repair_after_sigkill(deploy, tmp_path):
     place = deploy()
-    place.ask(ENQUEUE.format(task="pause", arguments=[str(tmp_path), SECONDS]))
+    enqueue(place, ("pause", [str(tmp_path), SECONDS]))
     worker_command = place.command("worker")
     # The worker of this project takes how soon it is missed; one that does not is asked without.
     quick = f"{worker_command} --beat 0.2 --dead 1"

@@ -12,9 +12,11 @@ import re
 import shlex
 import shutil
 import sys
+import tomllib
 
 import pytest
 from django.conf import settings
+from packaging.specifiers import SpecifierSet
 
 from tests.factors.processes import PROJECT, example, free_ports, procfile, request, wait
 
@@ -45,22 +47,20 @@ for debug in ("false", "true"):
 """
 
 
-def plain(command: str, release: str) -> str:
-    """Return the command of a process without the release before it."""
-    steps = [re.sub(r"^exec\s+", "", step.strip()) for step in command.split("&&")]
-    before = [step.strip() for step in release.split("&&")]
-    return " && ".join(steps[len(before) :] if steps[: len(before)] == before else steps)
+def last_step(command: str) -> str:
+    """Return the process itself, without the steps before it: those are the matter of V."""
+    return re.sub(r"^exec\s+", "", command.rpartition("&&")[2].strip())
 
 
 def test_development_runs_the_commands_of_production():
     name = example().get("PROCFILE", "Procfile")
     production, development = procfile(), procfile(name)
-    release = production.pop("release", "")
+    production.pop("release", "")
     development.pop("release", None)
     differences = [
         f"{process} is `{development.get(process, 'missing')}` and not `{production.get(process, 'missing')}`"
         for process in sorted(production.keys() | development.keys())
-        if plain(development.get(process, ""), release) != plain(production.get(process, ""), release)
+        if last_step(development.get(process, "")) != last_step(production.get(process, ""))
     ]
     assert not differences, (
         f"{FACTOR}: development does not run production's processes: in {name} {'; '.join(differences)}"
@@ -115,5 +115,7 @@ def test_one_version_of_python_everywhere():
     for path in [*PROJECT.glob("Dockerfile*"), *PROJECT.glob(".github/workflows/*"), *PROJECT.glob("runtime.txt")]:
         pattern = r"python(?:-version)?[:=-]\s*[\"']?(3\.\d+)"
         named |= {f"{path.name} ({found})": found for found in re.findall(pattern, path.read_text(encoding="utf-8"))}
+    wanted = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["requires-python"]
+    assert SpecifierSet(wanted).contains(f"{version}.99"), f"{FACTOR}: .python-version says {version}, not {wanted}"
     others = [name for name, found in named.items() if found != version]
     assert not others, f"{FACTOR}: .python-version says {version}, but not so {', '.join(others)}"

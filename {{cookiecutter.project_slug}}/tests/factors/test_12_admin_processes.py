@@ -6,6 +6,7 @@ settings of their own.
 Not testable here: that nobody runs a command on a laptop against production's database.
 """
 
+import ast
 import json
 import re
 import shlex
@@ -13,6 +14,7 @@ import shlex
 from django.core.management import get_commands, load_command_class
 
 from tests.factors.processes import PROJECT, procfile
+from tests.factors.source import modules
 
 FACTOR = "XII Admin processes"
 
@@ -63,3 +65,14 @@ def test_one_off_commands_bring_no_settings_of_their_own():
     assert not found, (
         f"{FACTOR}: the Procfile gives a process another configuration than the others: {'; '.join(found)}"
     )
+
+
+def test_the_code_names_one_settings_module():
+    named = {
+        f"{path} names {node.args[1].value}": node.args[1].value
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and len(node.args) == 2 and isinstance(node.args[1], ast.Constant)
+        if isinstance(node.args[0], ast.Constant) and node.args[0].value == "DJANGO_SETTINGS_MODULE"
+    }
+    assert len(set(named.values())) < 2, f"{FACTOR}: not all processes run with the same settings: {'; '.join(named)}"
