@@ -1,6 +1,6 @@
-"""Three web processes behind a load balancer, with PostgreSQL and Redis: one is killed while requests write.
+"""Three web processes behind a load balancer, PostgreSQL and Redis: one dies while requests write.
 
-The heavier half of factors VI, VIII and IX, whose tests in the generated project run on SQLite and alone.
+The heavier half of factors VI, VIII and IX: in the generated project their tests run on SQLite.
 """
 
 import json
@@ -79,7 +79,7 @@ def balancer(ports: list[int], directory: Path) -> Iterator[int]:
 
 
 class Writer:
-    """A signed-in person who adds users through the admin, and remembers which were acknowledged."""
+    """Somebody who adds users through the admin, and remembers which were acknowledged."""
 
     def __init__(self, port: int, cookies: dict[str, str], name: str) -> None:
         self.port, self.cookies, self.name = port, dict(cookies), name

@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ import pytest
 
 from tests.factors.day import Day, read_notes, watch_a_day, watched
 from tests.factors.processes import Deploy, copy_project, make_environment
+
+SHARED = "the twelve factors"
 
 # In a process that loaded the application: all tables, a user who may do everything, and a session of theirs, as
 # logging in would make it (hashing a password takes Django a second, on purpose).
@@ -35,6 +37,18 @@ with connection._nodb_cursor() as cursor:
     for name in names:
         cursor.execute({statement!r}.format(connection.ops.quote_name(name)))
 """
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let what fails for all tests, as their preparation does, name the factor that could not be tested."""
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, pytest.fail.Exception) and hasattr(item.module, "FACTOR"):
+        error.shared = getattr(error, "shared", error.msg)
+        error.msg = error.shared.replace(SHARED, item.module.FACTOR)
+    return (yield)
 
 
 class Databases:
@@ -80,7 +94,10 @@ class Databases:
         """Make tables and a user in a database; return its URL."""
         name = str(self.ask(PREPARE, DATABASE_URL=url))
         if not url.endswith(name):
-            pytest.fail(f"DATABASE_URL does not say where rows go: see IV Backing services (they go to {name})")
+            pytest.fail(
+                f"{SHARED}: DATABASE_URL does not say where rows go: see IV Backing services (they go to {name})",
+                pytrace=False,
+            )
         return url
 
     def close(self) -> None:
@@ -96,11 +113,43 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_project(tmp_path_factory.mktemp("original") / "code")
 
 
+@dataclass
+class Build:
+    """A copy of the project with its static files collected, as a platform builds it."""
+
+    code: Path
+    problem: str  # what the build said where it had no secret, no database and no network
+    used: list[str]  # what it connected to
+
+
 @pytest.fixture(scope="session")
-def anybody(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
-    """Return the deploy that prepares the others, in nobody's name."""
+def build(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Build once; where that takes more than a build should have (the matter of V), with all of it."""
+    root = tmp_path_factory.mktemp("build")
+    code = Path(shutil.copytree(original, root / "code", symlinks=True))
+    poor = make_environment(root, "sqlite:////nowhere/db.sqlite3") | {"SECRET_KEY": "only-for-the-build-and-no-secret"}
+    builder = Deploy(SHARED, code, root, poor)
+    # Compressing with brotli takes four fifths of a build's time, and nothing here looks at it.
+    variables = watched(builder) | {"FACTORS_WITHOUT": "brotli"}
+    result = builder.run("python manage.py collectstatic --noinput", seconds=120, **variables)
+    notes = [note for note in read_notes(root / "notes") if note["event"].startswith(("socket", "sqlite3"))]
+    problem = f"{result.stdout[-500:]}{result.stderr[-1500:]}" if result.returncode else ""
+    if problem:
+        url = os.environ["DATABASE_URL"]
+        rich = make_environment(root, f"sqlite:///{root}/build.sqlite3" if url.startswith("sqlite") else url)
+        builder = Deploy(SHARED, original, root, rich)
+        if url.startswith("sqlite"):  # a database of this test's own; that of a server is not touched
+            builder.ask(PREPARE)
+        builder.code = code
+        builder.ask("from django.core.management import call_command\ncall_command('collectstatic', interactive=False)")
+    return Build(code, problem, sorted({f"{note['by'] or 'a library'} uses {note['target']}" for note in notes}))
+
+
+@pytest.fixture(scope="session")
+def anybody(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
+    """Return the deploy that prepares the databases of the others."""
     root = tmp_path_factory.mktemp("anybody")
-    deploy = Deploy("the twelve factors", original, root, make_environment(root, os.environ["DATABASE_URL"]))
+    deploy = Deploy(SHARED, build.code, root, make_environment(root, os.environ["DATABASE_URL"]))
     yield deploy
     deploy.close()
 
@@ -112,35 +161,6 @@ def databases(anybody: Deploy, tmp_path_factory: pytest.TempPathFactory) -> Iter
     yield found
     with suppress(pytest.fail.Exception):
         found.close()
-
-
-@dataclass
-class Build:
-    """A copy of the project with its static files collected, as a platform builds it."""
-
-    code: Path
-    problem: str  # what the build said where it had no secret, no database and no network
-    used: list[str]  # what it connected to
-
-
-@pytest.fixture(scope="session")
-def build(original: Path, anybody: Deploy, databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Build once; where that takes more than a build should have (the matter of V), with all of it."""
-    root = tmp_path_factory.mktemp("build")
-    code = Path(shutil.copytree(original, root / "code", symlinks=True))
-    poor = make_environment(root, "sqlite:////nowhere/db.sqlite3") | {"SECRET_KEY": "only-for-the-build-and-no-secret"}
-    builder = Deploy("the twelve factors", code, root, poor)
-    # Compressing with brotli takes four fifths of a build's time, and nothing here looks at it.
-    variables = watched(builder) | {"FACTORS_WITHOUT": "brotli"}
-    result = builder.run("python manage.py collectstatic --noinput", seconds=120, **variables)
-    notes = [note for note in read_notes(root / "notes") if note["event"].startswith(("socket", "sqlite3"))]
-    problem = f"{result.stdout[-500:]}{result.stderr[-1500:]}" if result.returncode else ""
-    if problem:
-        collect = 'from django.core.management import call_command; call_command("collectstatic", interactive=False)'
-        Deploy("the twelve factors", code, anybody.root, anybody.environment).ask(
-            collect, DATABASE_URL=databases.migrated()
-        )
-    return Build(code, problem, sorted({f"{note['by'] or 'a library'} uses {note['target']}" for note in notes}))
 
 
 @pytest.fixture(scope="session")

@@ -290,11 +290,11 @@ class Deploy:
 
     def ready(self, process: Process) -> Process:
         """Return a web process when it answers, or fail."""
-        # What did not start before does not start now: nobody waits for it twice.
-        problem = process.wait_until_ready(3.0 if Deploy.never_ready == process.command else SECONDS)
+        # What did not answer in all that time before is not waited for as long again.
+        problem = process.wait_until_ready(SECONDS / 5 if Deploy.never_ready == process.command else SECONDS)
         process.seconds_to_start = time.monotonic() - process.begun
         if problem:
-            Deploy.never_ready = process.command
+            Deploy.never_ready = process.command if "within" in problem else Deploy.never_ready
             self.fail(f"the web process does not start: see VII Port binding ({problem})", process.output)
         return process
 
@@ -333,7 +333,8 @@ class Deploy:
                 self.fail("a process that loads the application does not end", process.output)
             process.join()
             if process.popen.returncode:
-                self.fail(f"the application does not load or does not work: {process.output}")
+                reason = next((line for line in reversed(process.stderr) if line.strip()), "it says nothing")
+                self.fail(f"the application does not load or does not work: {reason}", process.output)
             answers = [line.removeprefix(marker) for line in process.stdout if line.startswith(marker)]
             return json.loads(answers[-1]) if answers else None
 

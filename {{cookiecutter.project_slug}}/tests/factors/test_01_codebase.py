@@ -58,7 +58,8 @@ def test_one_commit_runs_as_three_deploys_at_once(deploy, built, tmp_path):
         for each, process in zip(deploys, started, strict=True):
             each.ready(process)
     except pytest.fail.Exception as failure:
-        missing = [path for path in ignored_code() if str(path.with_suffix("")).replace("/", ".") in str(failure)]
+        said = failure.msg or ""
+        missing = [path for path in ignored_code() if f"'{path.stem}'" in said or f".{path.stem}'" in said]
         cause = f": git does not hold {', '.join(map(str, missing))}" if missing else ""
         pytest.fail(f"{FACTOR}: a checkout of the commit alone does not run{cause}\n{failure}", pytrace=False)
 
