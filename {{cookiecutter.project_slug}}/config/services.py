@@ -256,7 +256,7 @@ def storage(url: str) -> dict[str, Any]:
     if endpoint and not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?/?", endpoint):
         raise InvalidError("has an endpoint that is not https://host")
     need("storages", "django-storages[s3]")
-    need("boto3", "django-storages[s3]")
+    need("botocore", "django-storages[s3]")
     from botocore.config import Config
 
     # Path style where an endpoint is named: its certificate covers one host, not one for each bucket.
