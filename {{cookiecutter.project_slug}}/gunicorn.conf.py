@@ -4,6 +4,10 @@ gunicorn reads FORWARDED_ALLOW_IPS by itself, and GUNICORN_CMD_ARGS, which overr
 """
 
 import os
+from datetime import timedelta
+from typing import Any
+
+from gunicorn import glogging
 
 from config import logs
 from config.env import Env
@@ -51,5 +55,16 @@ logconfig_dict = logs.logging_config(
     level=env.choice("LOG_LEVEL", logs.LEVELS, default="info"),
     format=env.choice("LOG_FORMAT", logs.FORMATS, default="json"),
 )
+
+
+class Logger(glogging.Logger):
+    """gunicorn's, but for the access line, which is written as all others are."""
+
+    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
+        """Log an answer."""
+        logs.log_access(resp, environ, request_time)
+
+
+logger_class = Logger
 
 env.verify()
