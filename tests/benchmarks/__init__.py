@@ -1,1 +1,1 @@
-"""How fast a generated project is, next to bare Django: `uv run python -m tests.benchmarks --help`."""
+"""How fast a generated project is next to bare Django: `python -m tests.benchmarks --help`."""

@@ -1,12 +1,14 @@
 """The command line of the benchmark."""
 
 import argparse
+import subprocess
 import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.benchmarks import report
+from tests.benchmarks.gunicorn_values import VALUES
 from tests.benchmarks.lab import Lab, Skipped, machine
 from tests.benchmarks.measures import MEASURES, Measure
 
@@ -21,14 +23,21 @@ def take(lab: Lab, measure: Measure) -> None:
         measure.rounds = list(measure.take(lab))
     except Skipped as reason:
         measure.skipped = str(reason)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:  # the others go on
+        measure.skipped = "failed"
+        print(f"\n{error}", flush=True)
     verdict = {True: "", False: "  MISSED", None: ""}[measure.met]
-    outcome = measure.skipped or f"{report.shown(measure)} {measure.goal and f'(goal {measure.goal})'}"
+    outcome = (
+        measure.skipped or f"{report.shown(measure)} {measure.goal and f'(goal {measure.goal})'}"
+    )
     print(f" {outcome}{verdict}  [{time.monotonic() - started:.0f} s]", flush=True)
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(prog=report.COMMAND, description="Measure a generated project.")
+    parser = argparse.ArgumentParser(
+        prog=report.COMMAND, description="Measure a generated project."
+    )
     parser.add_argument("what", nargs="?", choices=["projects", "gunicorn"], default="projects")
     parser.add_argument("--quick", action="store_true", help="two short rounds, to try it out")
     parser.add_argument("--only", default="", metavar="WORD", help="measures whose name has WORD")
@@ -45,7 +54,8 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="benchmarks-") as directory,
         Lab(Path(directory), rounds, seconds) as lab,
     ):
-        measures = [measure for measure in MEASURES if options.only in measure.name]
+        chosen = VALUES if options.what == "gunicorn" else MEASURES
+        measures = [measure for measure in chosen if options.only in measure.name]
         for measure in measures:
             take(lab, measure)
         facts = {
@@ -55,10 +65,14 @@ def main() -> None:
             **machine(),
             "versions": lab.versions,
         }
-        print(f"\n{report.table(measures)}")
-        if output:
-            report.write(output, measures, facts, lab.packages)
-            print(f"written to {output}")
+        if options.what == "gunicorn":
+            print(f"\n{report.values_table(measures)}")
+            if output:
+                report.write_values(output, measures, facts)
+        else:
+            print(f"\n{report.table(measures)}")
+            if output:
+                report.write(output, measures, facts, lab.packages)
         print(f"{facts['seconds']} s")
 
 

@@ -27,7 +27,7 @@ from tests import generation, servers
 ADDED = Path(__file__).with_name("added")
 HOST = "www.example.com"
 SECRET_KEY = "a-key-of-the-benchmark-that-signs-nothing-outside-of-it"
-# The request of a proxy in front that speaks HTTPS: gunicorn believes it, as it comes from 127.0.0.1.
+# What a proxy in front that speaks HTTPS sends: gunicorn believes those at 127.0.0.1.
 HEADERS = {"Host": HOST, "X-Forwarded-Proto": "https"}
 THREADS = 4  # of the generated project's gunicorn.conf.py, and so of the others
 LOGIN = "/admin/login/"
@@ -37,7 +37,7 @@ SECONDS_TO_STOP = 30
 GENERATED, STARTPROJECT, FUNCTION = "generated project", "startproject", "WSGI function"
 
 
-class Skipped(Exception):  # noqa: N818  not an error: the report names it
+class Skipped(Exception):
     """A measure cannot be taken on this machine, and why."""
 
 
@@ -80,11 +80,16 @@ class Site:
             raise RuntimeError(f"{command} failed in {self.directory}:\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    @property
+    def log(self) -> Path:
+        """What the program that was started last printed."""
+        return self.directory.parent / f"{self.directory.name}.log"
+
     @contextmanager
     def started(self, *command: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
         """Run a program in the project until the end of the block."""
         program = shutil.which(command[0], path=self.environment["PATH"]) or command[0]
-        with (self.directory.parent / f"{self.directory.name}.log").open("wb") as log:
+        with self.log.open("wb") as log:
             process = subprocess.Popen(
                 [program, *command[1:]],
                 cwd=self.directory,
@@ -115,8 +120,7 @@ class Site:
             server = Server(self, process, port)
             while not server.answers():
                 if process.poll() is not None or time.perf_counter() > started + SECONDS_TO_START:
-                    log = self.directory.parent / f"{self.directory.name}.log"
-                    raise RuntimeError(f"{self.name} does not start:\n{log.read_text()}")
+                    raise RuntimeError(f"{self.name} does not start:\n{self.log.read_text()}")
                 time.sleep(0.001)
             server.seconds_to_start = time.perf_counter() - started
             yield server
@@ -165,7 +169,7 @@ class Server:
             self.get(LOGIN)
 
     def memory(self) -> float:
-        """Return the proportional set size in MiB: what is shared counts once, not once a process."""
+        """Return the proportional set size in MiB: what processes share counts once."""
         return sum(process.memory_full_info().pss for process in self.processes) / 2**20
 
     def cpu_seconds(self) -> float:
@@ -187,11 +191,17 @@ class Server:
             raise Skipped("needs wrk: apt-get install wrk")
         sent = HEADERS | (headers or {})
         if (answer := self.get(path, sent)[0]) != status:
-            raise RuntimeError(f"{self.site.name} answers {path} with {answer}")
+            log = self.site.log.read_text()[-3000:]
+            raise RuntimeError(f"{self.site.name} answers {path} with {answer}:\n{log}")
         options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
         before = self.cpu_seconds()
         done = subprocess.run(
-            [wrk, *options, *(f"-H{name}: {value}" for name, value in sent.items()), f"http://127.0.0.1:{self.port}{path}"],
+            [
+                wrk,
+                *options,
+                *(f"-H{name}: {value}" for name, value in sent.items()),
+                f"http://127.0.0.1:{self.port}{path}",
+            ],
             capture_output=True,
             text=True,
             check=True,
@@ -316,8 +326,8 @@ class Lab:
         """The versions that matter."""
         program = str(self.virtual_environment / "bin/python")
         asked = (
-            "import sys; from importlib.metadata import version as v; "
-            "print(sys.version.split()[0], v('django'), v('gunicorn'), v('whitenoise'), v('psycopg'))"
+            "import sys; from importlib.metadata import version as v; print("
+            "sys.version.split()[0], v('django'), v('gunicorn'), v('whitenoise'), v('psycopg'))"
         )
         printed = generation.run([program, "-c", asked], self.directory, self.user).stdout
         return dict(
@@ -329,7 +339,7 @@ class Lab:
         )
 
     def install_once(self) -> Path:
-        """Return a generated project with its development dependencies, which uv keeps for others."""
+        """Return a generated project that is installed, so that uv has everything in its cache."""
         project = self.directory / "warm/my_project"
         if not project.exists():
             self.generate(project.parent)
@@ -369,7 +379,7 @@ class Lab:
 
     @cached_property
     def startproject(self) -> Site:
-        """What django-admin writes, with the settings that its checklist for deployment asks for."""
+        """What django-admin writes, with the settings that the checklist for deployment asks for."""
         directory = self.directory / "bare"
         directory.mkdir()
         environment = self.environment(self.postgresql.create_database())
@@ -397,7 +407,9 @@ class Lab:
         for name in ("benchmark_pages.py", "benchmark_tasks.py", "benchmark_query.py"):
             shutil.copy(ADDED / name, directory)
         with urls.open("a") as file:
-            file.write("\nfrom benchmark_pages import urlpatterns as added\n\nurlpatterns += added\n")
+            file.write(
+                "\nfrom benchmark_pages import urlpatterns as added\n\nurlpatterns += added\n"
+            )
 
 
 def machine() -> dict[str, Any]:

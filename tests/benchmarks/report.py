@@ -20,7 +20,7 @@ def number(value: float) -> str:
 def shown(measure: Measure) -> str:
     """Return the result with its unit, if it is more than a ratio."""
     if measure.result is None:
-        return "–"
+        return "-"
     value = number(measure.result)
     if measure.is_ratio or not measure.unit:
         return value.removesuffix(".00") if not measure.is_ratio else value
@@ -56,13 +56,27 @@ def table(measures: list[Measure]) -> str:
     ]
     for measure in measures:
         if measure.skipped:
-            lines.append(f"| {measure.name} | | | | skipped: {measure.skipped} | {measure.goal} | |")
+            lines.append(
+                f"| {measure.name} | | | | skipped: {measure.skipped} | {measure.goal} | |"
+            )
             continue
         medians = [number(measure.medians[key]) for key in measure.of]
         values = medians if measure.is_ratio else ["", ""]
         sign = {True: "✓", False: "✗ missed", None: ""}[measure.met]
         cells = [measure.name, measure.unit, *values, shown(measure), measure.goal, sign]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def values_table(measures: list[Measure]) -> str:
+    """Return a Markdown table: what each value of gunicorn.conf.py gives, ours in bold."""
+    lines = ["| value: what it decides | unit | |", "|---|---|---|"]
+    for measure in measures:
+        values = [f"{key}: {number(value)}" for key, value in measure.medians.items()]
+        shown = [
+            f"**{value}**" if value.startswith(f"{measure.of[0]}:") else value for value in values
+        ]
+        lines.append(f"| {measure.name} | {measure.unit} | {measure.skipped or ', '.join(shown)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -92,7 +106,9 @@ def plot(measures: list[Measure], title: str) -> str:
                 f'<text x="{LEFT + max(width, LINE - LEFT) + 8:.0f}" y="{top + 14}">{value}</text>',
             ]
         top += ROW + 12
-    body.append(f'<line x1="{LINE}" y1="34" x2="{LINE}" y2="{top}" stroke="#222" stroke-width="2"/>')
+    body.append(
+        f'<line x1="{LINE}" y1="34" x2="{LINE}" y2="{top}" stroke="#222" stroke-width="2"/>'
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {RIGHT} {top + 12}" role="img">\n'
         f"<title>{escape(title)}</title>\n"
@@ -125,8 +141,9 @@ def markdown(measures: list[Measure], facts: dict[str, Any], packages: dict[str,
             "",
             "![Results by their goals](benchmarks.svg)",
             "",
-            "What is compared has the same Django, gunicorn, threads, database client and server, DEBUG off, and "
-            "takes turns on one machine; a result is the median of the rounds' ratios. "
+            "What is compared has the same Django, gunicorn, threads, database client and server, "
+            "DEBUG off, and takes turns on one machine; a result is the median of the rounds' "
+            "ratios. startproject logs no requests, the generated project all, as JSON. "
             "Raw rounds: [benchmarks.json](benchmarks.json).",
             "",
             table(measures),
@@ -139,6 +156,18 @@ def markdown(measures: list[Measure], facts: dict[str, Any], packages: dict[str,
             "",
         ]
     )
+
+
+def write_values(directory: Path, measures: list[Measure], facts: dict[str, Any]) -> None:
+    """Write gunicorn.json and gunicorn.md."""
+    directory.mkdir(parents=True, exist_ok=True)
+    text = (
+        "# Why gunicorn.conf.py says what it says\n\n"
+        f"Written by `{COMMAND} gunicorn`: {described(facts)}. "
+        f"Medians; what the project has is in bold.\n\n{values_table(measures)}"
+    )
+    (directory / "gunicorn.json").write_text(as_json(measures, facts), encoding="utf-8")
+    (directory / "gunicorn.md").write_text(text, encoding="utf-8")
 
 
 def write(

@@ -1,7 +1,7 @@
 # Appended by the benchmark to what startproject wrote: what its checklist for deployment asks for.
 
-import json  # noqa: E402
-import os  # noqa: E402
+import json
+import os
 
 DEBUG = False
 SECRET_KEY = os.environ["SECRET_KEY"]
