@@ -60,31 +60,46 @@ def waiting_page_by_threads(lab: Lab) -> Iterator[Round]:
     return load_each(lab, THREAD_COUNTS, "/wait/")
 
 
-@measure("threads: memory after load", "MiB (PSS)", ("4", "2"), into=VALUES)
+@measure("threads: memory", "MiB (PSS)", ("4", "2"), into=VALUES)
 def memory_by_threads(lab: Lab) -> Iterator[Round]:
     """Each thread has a stack, an arena and, with a database, a connection."""
-    for number in lab.each_round():
-        taken = {}
-        for name in in_turn(number, *THREAD_COUNTS):
-            with lab.generated.served(*THREAD_COUNTS[name]) as server:
-                server.load(LOGIN, 1, connections=4 * THREADS)
-                taken[name] = server.memory()
-        yield taken
+    return memory(lab, THREAD_COUNTS)
 
 
-def preload_options(lab: Lab) -> dict[str, tuple[str, ...]]:
-    """Return the options that turn preloading on and off: off takes another configuration file."""
+# What is appended to gunicorn.conf.py.
+PRELOAD = {"on": "", "off": "preload_app = False"}
+FREEZE = {
+    "no": "",
+    "gc.freeze() before the fork": "import gc\npre_fork = lambda server, worker: gc.freeze()",
+}
+
+
+def four_workers(lab: Lab, changes: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return the options that run 4 workers with each change of gunicorn.conf.py."""
     directory = lab.generated.directory
     text = (directory / "gunicorn.conf.py").read_text()
-    (directory / "gunicorn_later.conf.py").write_text(f"{text}\npreload_app = False\n")
-    options = {"on": "gunicorn.conf.py", "off": "gunicorn_later.conf.py"}
-    return {name: ("--workers", "4", "--config", file) for name, file in options.items()}
+    options = {}
+    for number, (name, change) in enumerate(changes.items()):
+        (directory / f"changed{number}.conf.py").write_text(f"{text}\n{change}\n")
+        options[name] = ("--workers", "4", "--config", f"changed{number}.conf.py")
+    return options
+
+
+def memory(lab: Lab, options: dict[str, tuple[str, ...]]) -> Iterator[Round]:
+    """Memory of all processes after some requests."""
+    for number in lab.each_round():
+        taken = {}
+        for name in in_turn(number, *options):
+            with lab.generated.served(*options[name]) as server:
+                server.warm_up()
+                taken[name] = server.memory()
+        yield taken
 
 
 @measure("preload_app: start of 4 workers", "s", ("on", "off"), into=VALUES)
 def start_by_preload(lab: Lab) -> Iterator[Round]:
     """Until the first page."""
-    options = preload_options(lab)
+    options = four_workers(lab, PRELOAD)
     for number in lab.each_round():
         taken = {}
         for name in in_turn(number, *options):
@@ -96,14 +111,13 @@ def start_by_preload(lab: Lab) -> Iterator[Round]:
 @measure("preload_app: memory of 4 workers", "MiB (PSS)", ("on", "off"), into=VALUES)
 def memory_by_preload(lab: Lab) -> Iterator[Round]:
     """After some requests."""
-    options = preload_options(lab)
-    for number in lab.each_round():
-        taken = {}
-        for name in in_turn(number, *options):
-            with lab.generated.served(*options[name]) as server:
-                server.warm_up()
-                taken[name] = server.memory()
-        yield taken
+    return memory(lab, four_workers(lab, PRELOAD))
+
+
+@measure("no gc.freeze: memory of 4 workers", "MiB (PSS)", tuple(FREEZE), into=VALUES)
+def memory_by_freeze(lab: Lab) -> Iterator[Round]:
+    """What keeping the garbage collector away from shared objects would save."""
+    return memory(lab, four_workers(lab, FREEZE))
 
 
 @measure(

@@ -379,7 +379,7 @@ class Lab:
 
     @cached_property
     def startproject(self) -> Site:
-        """What django-admin writes, with the settings that the checklist for deployment asks for."""
+        """What django-admin writes, with the settings that the checklist of deployment asks."""
         directory = self.directory / "bare"
         directory.mkdir()
         environment = self.environment(self.postgresql.create_database())
