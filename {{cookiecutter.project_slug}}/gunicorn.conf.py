@@ -4,6 +4,11 @@ gunicorn reads FORWARDED_ALLOW_IPS by itself, and GUNICORN_CMD_ARGS, which overr
 """
 
 import os
+from datetime import timedelta
+from typing import Any
+
+from gunicorn import glogging
+from gunicorn.arbiter import Arbiter
 
 from config import logs
 from config.env import Env, web_process
@@ -22,6 +27,20 @@ worker_class = "gthread"
 # About one process a core. Loaded once and forked, four take 83 MiB instead of 136, and a wrong environment ends
 # the master, once.
 preload_app = True
+
+
+def when_ready(server: Arbiter) -> None:
+    """Load before the fork what the first request would: the addresses and the templates' tags, 3 MiB of four workers.
+
+    A mistake in urls.py ends the master too then, and not each page.
+    """
+    if server.cfg.preload_app:
+        from django.template import engines
+        from django.urls import get_resolver
+
+        engines.all()
+        get_resolver().url_patterns  # noqa: B018  a property that imports
+
 
 # An edit restarts the worker, that of a template included, as Django caches those, and that of a module not imported
 # so far: gunicorn would notice edits only from a second after its import. A preloaded application would stay as it was,
@@ -51,6 +70,17 @@ logconfig_dict = logs.logging_config(
     level=env.choice("LOG_LEVEL", logs.LEVELS, default="info"),
     format=env.choice("LOG_FORMAT", logs.FORMATS, default="json"),
 )
+
+
+class Logger(glogging.Logger):
+    """gunicorn's, but for the access line, which is written as all others are."""
+
+    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
+        """Log an answer."""
+        logs.log_access(resp, environ, request_time)
+
+
+logger_class = Logger
 
 if env.problems:
     import config.settings  # noqa: F401  ends the process: one message has what is wrong there, too

@@ -5,10 +5,10 @@ Nothing is written to a file and nothing is rotated: what runs the process decid
 
 import logging
 import re
-import uuid
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.core.signals import request_finished
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 FORMATS = ("json", "text")
+
+HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+access = logging.getLogger("gunicorn.access")
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
@@ -33,8 +37,9 @@ def request_id_middleware(get_response: Callable[["HttpRequest"], "HttpResponse"
     """
 
     def middleware(request: "HttpRequest") -> "HttpResponse":
-        sent = request.headers.get("X-Request-ID", "")
-        current = sent if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", sent) else uuid.uuid4().hex
+        # Each page pays for this: from META, as request.headers translates every header first, which takes 20 µs.
+        sent = request.META.get("HTTP_X_REQUEST_ID", "")
+        current = sent if HARMLESS_ID.fullmatch(sent) else secrets.token_hex(16)
         request_id.set(current)
         response = get_response(request)
         response.headers["X-Request-ID"] = current
@@ -43,20 +48,26 @@ def request_id_middleware(get_response: Callable[["HttpRequest"], "HttpResponse"
     return middleware
 
 
+def log_access(response: Any, environ: Mapping[str, Any], duration: timedelta) -> None:
+    """Log that gunicorn sent `response`, with its parts as fields; gunicorn.conf.py has it called for each.
+
+    gunicorn's own way collects some sixty values for every line, and takes twice as long.
+    """
+    # As it was sent, so without control characters; the query string may hold what logs must not.
+    path = environ["RAW_URI"].partition("?")[0]
+    fields = {
+        "method": environ["REQUEST_METHOD"],
+        "path": path,
+        "status": int((response.status or "500").split()[0]),  # none: gunicorn is about to say that it failed
+        "bytes": response.sent,
+        "duration_ms": round(duration / timedelta(milliseconds=1), 1),
+    }
+    access.info("%(method)s %(path)s %(status)s %(duration_ms)sms", fields, extra=fields)
+
+
 def add_request(record: logging.LogRecord) -> bool:
-    """Complete a record, as a logging filter: the id of the request, and an access line's parts as fields."""
+    """Complete a record, as a logging filter: every line of a request has its id."""
     record.request_id = request_id.get()
-    if record.name == "gunicorn.access" and isinstance(record.args, dict):
-        atoms = record.args  # https://gunicorn.org/reference/settings/#access_log_format
-        record.request_id = atoms["{x-request-id}o"]
-        record.method = atoms["m"]
-        # As it was sent, so without control characters; the query string may hold what logs must not.
-        record.path = atoms["{raw_uri}e"].partition("?")[0]
-        record.status = int(atoms["s"])
-        record.bytes = atoms["B"]
-        record.duration_ms = round(atoms["D"] / 1000, 1)
-        record.msg = f"{record.method} {record.path} {record.status} {record.duration_ms}ms"
-        record.args = ()
     return True
 
 

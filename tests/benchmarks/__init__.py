@@ -1,0 +1,1 @@
+"""How fast a generated project is next to bare Django: `python -m tests.benchmarks --help`."""

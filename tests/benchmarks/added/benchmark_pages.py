@@ -1,0 +1,26 @@
+"""Pages that the benchmark adds to both projects: nothing, a query, something that takes 50 ms."""
+
+import time
+
+from django.contrib.auth import get_user_model
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+
+def plain(request: HttpRequest) -> HttpResponse:
+    """Answer at once."""
+    return HttpResponse("plain")
+
+
+def query(request: HttpRequest) -> HttpResponse:
+    """Answer after one query."""
+    return HttpResponse(f"{get_user_model().objects.count()} users")
+
+
+def wait(request: HttpRequest) -> HttpResponse:
+    """Answer as a page does that asks another service and gets its answer after 50 ms."""
+    time.sleep(0.05)
+    return HttpResponse("waited")
+
+
+urlpatterns = [path("plain/", plain), path("query/", query), path("wait/", wait)]
