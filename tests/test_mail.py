@@ -66,7 +66,7 @@ def test_a_server_that_never_answers_costs_the_timeout(scheme, generate: Generat
 
 def test_mail_is_printed_or_written(generate: Generate):
     project = generate()
-    assert "Subject: =?utf-8?b?" in shell(project, SEND, **DEPLOY).stdout.replace("?B?", "?b?")
+    assert "To: ada@example.com" in shell(project, SEND, **DEPLOY).stdout
     result = shell(project, SEND, **DEPLOY, EMAIL_URL="file:mail")
     assert result.returncode == 0, result.stderr
     (letter,) = (project.path / "mail").iterdir()

@@ -10,6 +10,7 @@ import pytest
 from deploys import (
     DEPLOY,
     add_story,
+    build,
     create_superuser,
     git,
     hand_in,
@@ -63,7 +64,7 @@ def test_three_deploys_side_by_side_from_one_checkout(
     postgresql, mariadb, redis, memcached, smtp, s3, generate: Generate
 ):
     smtp.clear()
-    project = add_story(generate(media_storage="s3"))
+    project = add_story(build(generate(media_storage="s3")))
     deploys = {
         "all of it local": {
             **DEPLOY,
@@ -107,7 +108,7 @@ def test_three_deploys_side_by_side_from_one_checkout(
 
 
 def test_a_database_is_restored_elsewhere_and_attached(postgresql, tmp_path, generate: Generate):
-    project = add_story(generate())
+    project = add_story(build(generate()))
     deploy = {**DEPLOY, "TASKS": "database", "DATABASE_URL": postgresql.create_database()}
     migrate(project, **deploy)
     create_superuser(project, **deploy)
@@ -175,7 +176,7 @@ def test_wrong_urls_end_every_process_by_name(generate: Generate):
 
 
 def test_a_service_that_is_away_does_not_stop_the_start(generate: Generate, tmp_path):
-    project = generate(media_storage="s3")
+    project = build(generate(media_storage="s3"))
     nowhere = "127.0.0.1:1"
     deploy = {
         **DEPLOY,

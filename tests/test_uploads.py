@@ -4,14 +4,14 @@ import json
 import urllib.request
 from collections.abc import Callable
 
-from deploys import DEPLOY, add_story, create_superuser, hand_in, log_in, migrate
+from deploys import DEPLOY, add_story, build, create_superuser, hand_in, log_in, migrate
 from generation import Project
 
 Generate = Callable[..., Project]
 
 
 def test_an_upload_to_a_bucket_is_there_for_every_web_process(s3, generate: Generate):
-    project = add_story(generate(media_storage="s3"))
+    project = add_story(build(generate(media_storage="s3")))
     deploy = {**DEPLOY, **s3.environment, "STORAGE_URL": s3.create_bucket()}
     migrate(project, **deploy)
     create_superuser(project, **deploy)
@@ -29,7 +29,7 @@ def test_an_upload_to_a_bucket_is_there_for_every_web_process(s3, generate: Gene
 
 
 def test_a_bucket_is_not_asked_before_it_is_needed(s3, generate: Generate):
-    project = generate(media_storage="s3")
+    project = build(generate(media_storage="s3"))
     deploy = {**DEPLOY, **s3.environment, "STORAGE_URL": s3.create_bucket()}
     migrate(project, **deploy)
     with s3.stopped():
@@ -39,7 +39,7 @@ def test_a_bucket_is_not_asked_before_it_is_needed(s3, generate: Generate):
 
 
 def test_an_upload_on_disk_is_there_for_every_web_process(tmp_path, generate: Generate):
-    project = add_story(generate())
+    project = add_story(build(generate()))
     deploy = {**DEPLOY, "STORAGE_URL": f"file://{tmp_path}/uploads"}
     migrate(project, **deploy)
     create_superuser(project, **deploy)

@@ -131,7 +131,8 @@ def _postgresql_options() -> tuple[set[str], dict[str, Any]]:
 
 
 def _mysql_options() -> tuple[set[str], dict[str, Any]]:
-    # PyMySQL: mysqlclient has no wheels for Linux, so it needs a compiler wherever the project is installed.
+    # PyMySQL, which passes all tests on MariaDB: mysqlclient has no wheel for Linux, and without a compiler, pkg-config
+    # and the headers of MariaDB it cannot be installed.
     need("pymysql", "pymysql")
     import pymysql
 
