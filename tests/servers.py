@@ -112,7 +112,7 @@ class Server:
         On Linux it ends with the thread that called this: pytest, killed, leaves no server either.
         """
         if setpriv := shutil.which("setpriv", path=PATH):
-            command = [setpriv, f"--pdeathsig={int(self.stop_signal)}", *command]
+            command = [setpriv, "--pdeathsig", self.stop_signal.name.removeprefix("SIG"), *command]
         with (self.directory / "log").open("ab") as log:
             return subprocess.Popen(
                 command,

@@ -110,6 +110,7 @@ def test_a_page_that_hangs_does_not_keep_control_c_from_stopping_it(generate: Ge
         server.type(b"\x03")
         server.wait()
         assert time.monotonic() - began < 10
+    assert "SIGKILL" not in server.output  # by honcho, which has no more patience
     assert "Traceback" not in server.output, server.output
     assert processes_in(project.path) == []
 

@@ -328,6 +328,7 @@ def test_every_question_has_a_prompt_and_every_choice_a_label():
     assert prompts.keys() == {name for name in template if not name.startswith("_")}
     for name, choices in CHOICES.items():
         assert prompts[name].keys() == {"__prompt__", *choices}
+        assert all(prompts[name].values())
 
 
 @pytest.mark.parametrize("options", [[], ["-o", "elsewhere/dir with space"]], ids=["here", "there"])
