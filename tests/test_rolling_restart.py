@@ -1,0 +1,212 @@
+"""A rolling restart behind a balancer that never tries twice loses no request."""
+
+import http.client
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from generation import PRODUCTION, Project, Server, free_port, user_environment, wait_until
+from servers import find_program
+
+VISITORS = 8
+PAUSE = 0.015  # seconds from one request of a visitor to the next: 533 requests a second
+AT_LEAST = 200  # requests a second
+ENOUGH = 20_000  # requests
+INSTANCES = ("one", "two", "three")
+
+HAPROXY = """
+global
+    stats socket {directory}/admin level admin
+defaults
+    mode http
+    retries 0
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+frontend balancer
+    bind 127.0.0.1:{port}
+    default_backend web
+backend web
+    balance roundrobin
+    option httpchk GET /readyz
+    default-server check inter 200ms fall 2 rise 1
+"""
+
+
+class Balancer(Server):
+    """HAProxy in front of instances: asks each for /readyz, sends no request twice."""
+
+    def __init__(self, directory: Path, ports: dict[str, int]) -> None:
+        """Balance between the ports, by name."""
+        self.port = free_port()
+        self.admin = directory / "admin"
+        config = HAPROXY.format(directory=directory, port=self.port)
+        config += "".join(f"    server {name} 127.0.0.1:{p}\n" for name, p in ports.items())
+        (directory / "haproxy.cfg").write_text(config)
+        program = find_program("haproxy", "haproxy")
+        super().__init__([program, "-f", "haproxy.cfg"], directory, user_environment(directory))
+        wait_until(self.admin.exists, 10, lambda: self.output)
+
+    def tell(self, command: str) -> str:
+        """Send a command: https://docs.haproxy.org/2.6/management.html#9.3."""
+        with closing(socket.socket(socket.AF_UNIX)) as client:
+            client.connect(str(self.admin))
+            client.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: client.recv(65536), b"")).decode()
+
+    def server(self, name: str) -> dict[str, str]:
+        """Return the statistics of an instance."""
+        header, *lines = self.tell("show stat").removeprefix("# ").splitlines()
+        rows = (dict(zip(header.split(","), line.split(","), strict=False)) for line in lines)
+        return next(row for row in rows if (row.get("pxname"), row.get("svname")) == ("web", name))
+
+    def wait_until_up(self, name: str) -> None:
+        """Return when the checks of an instance say that it is ready."""
+        wait_until(lambda: self.server(name)["status"] == "UP", 60, lambda: self.tell("show stat"))
+
+    def drain(self, name: str) -> None:
+        """Take an instance out, and wait until it has nothing left to do; as preStop does."""
+        self.tell(f"set server web/{name} state drain")
+        wait_until(lambda: self.server(name)["scur"] == "0", 30, lambda: self.tell("show stat"))
+
+    def undrain(self, name: str) -> None:
+        """Let an instance have requests again."""
+        self.tell(f"set server web/{name} state ready")
+
+
+class Load:
+    """Visitors that send requests at a steady pace, on connections that they keep."""
+
+    def __init__(self, port: int) -> None:
+        """Send to `port`."""
+        self.port = port
+        self.answers: Counter[str] = Counter()
+        self.lock = threading.Lock()
+        self.stopped = threading.Event()
+        self.threads = [threading.Thread(target=self.visit) for _ in range(VISITORS)]
+
+    def visit(self) -> None:
+        """Send requests until told to stop."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        due = time.monotonic()
+        while not self.stopped.wait(max(0.0, due - time.monotonic())):
+            due = max(due + PAUSE, time.monotonic() - 1)
+            try:
+                connection.request("GET", "/", headers={"Host": "www.example.com"})
+                response = connection.getresponse()
+                response.read()
+                answer = str(response.status)
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                answer = type(error).__name__
+            with self.lock:
+                self.answers[answer] += 1
+        connection.close()
+
+    @property
+    def failed(self) -> int:
+        """How many requests were not answered well."""
+        return self.answers.total() - self.answers["200"]
+
+    def __enter__(self) -> "Load":
+        self.started = time.monotonic()
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join()
+        self.rate = self.answers.total() / (time.monotonic() - self.started)
+
+    def wait_for(self, more: int) -> None:
+        """Return after so many more requests."""
+        target = self.answers.total() + more
+        wait_until(lambda: self.answers.total() >= target, 120, lambda: str(self.answers))
+
+
+class Site:
+    """A balancer and the instances behind it."""
+
+    def __init__(self, project: Project, directory: Path, names: tuple[str, ...]) -> None:
+        """Start them all."""
+        self.project = project
+        self.ports = {name: free_port() for name in names}
+        self.instances = {name: self.start(name) for name in names}
+        self.balancer = Balancer(directory, self.ports)
+        for name in names:
+            self.balancer.wait_until_up(name)
+
+    def start(self, name: str, **variables: str) -> Server:
+        """Start an instance on its port, and wait until it answers."""
+        given = {"PORT": str(self.ports[name]), "LOG_LEVEL": "warning", **variables}
+        environment = PRODUCTION | {"SECURE_SSL_REDIRECT": "false", "WEB_CONCURRENCY": "2"}
+        return self.project.serve(**environment, **given)
+
+    def replace(self, name: str, *, drain: bool, kill: bool = False) -> None:
+        """End an instance and start another in its place."""
+        if drain:
+            self.balancer.drain(name)
+        instance = self.instances[name]
+        if kill:
+            os.killpg(instance.popen.pid, signal.SIGKILL)  # master and workers
+            instance.wait()
+        else:
+            assert instance.stop(seconds=40) == 0, instance.output
+        self.instances[name] = self.start(name)
+        self.balancer.undrain(name)
+        self.balancer.wait_until_up(name)
+
+
+@pytest.fixture
+def site(generate: Callable[..., Project], tmp_path: Path) -> Iterator[Site]:
+    """Return three instances behind a balancer."""
+    project = generate()
+    assert project.manage("migrate", **PRODUCTION).returncode == 0
+    assert project.manage("collectstatic", "--no-input", **PRODUCTION).returncode == 0
+    running = Site(project, tmp_path, INSTANCES)
+    yield running
+    running.balancer.close()
+
+
+def report(name: str, load: Load) -> None:
+    """Print what the README says."""
+    answers = f"{load.failed} of {load.answers.total()} failed"
+    print(f"{name}: {answers} at {load.rate:.0f}/s: {dict(load.answers)}")
+
+
+def test_draining_each_instance_before_its_restart_loses_no_request(site: Site):
+    with Load(site.balancer.port) as load:
+        while load.answers.total() < ENOUGH:
+            for name in INSTANCES:
+                site.replace(name, drain=True)
+                load.wait_for(AT_LEAST)
+    report("drained", load)
+    assert load.failed == 0, load.answers
+    assert load.rate >= AT_LEAST
+
+
+def test_restarts_without_draining_lose_requests(site: Site):
+    # The control: were nothing lost when an instance is killed, the test above would prove nothing.
+    with Load(site.balancer.port) as load:
+        load.wait_for(AT_LEAST)
+        for name in INSTANCES:
+            site.replace(name, drain=False, kill=True)
+            load.wait_for(AT_LEAST)
+    report("killed", load)
+    assert load.failed > 0
+    with Load(site.balancer.port) as load:
+        load.wait_for(AT_LEAST)
+        for name in INSTANCES:
+            site.replace(name, drain=False)
+            load.wait_for(AT_LEAST)
+    report("terminated", load)
+    assert load.failed < load.answers.total() / 20
