@@ -17,7 +17,8 @@ DATABASE = json.loads(r'{{ cookiecutter.database | tojson }}')  # fmt: skip
 DEPLOY = json.loads(r'{{ cookiecutter.deploy | tojson }}')  # fmt: skip
 VERBATIM = json.loads(r'{{ cookiecutter._copy_without_render | tojson }}')  # fmt: skip
 
-RULE = "lower-case letters, digits and single words of them joined by _, starting with a letter, 2 to 40 characters"
+# No two _ in a row: three are no name of an image.
+RULE = "lower-case letters and digits, words of them joined by single _, starting with a letter, 2 to 40 characters"
 
 # A project that bears the name of one of its dependencies depends on itself; one named pip uninstalls what installs it.
 DEPENDENCIES = """
@@ -34,9 +35,9 @@ def problem(name: str, slug: str, database: str, deploy: str) -> str:
         # A title is one line, TOML forbids control characters, and half a surrogate pair is not text.
         if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
             return f"project_name has {character!r} in it: write one line, without control characters."
-    if not re.fullmatch(r"[a-z][a-z0-9_]*[a-z0-9]", slug) or len(slug) > 40:
+    if not re.fullmatch(r"[a-z](_?[a-z0-9])+", slug) or len(slug) > 40:
         return f"project_slug {slug!r} cannot be used: write {RULE}."
-    if re.sub("_+", "_", slug) in DEPENDENCIES:
+    if slug in DEPENDENCIES:
         return f"project_slug {slug!r} is the name of a package that the project depends on: write my_{slug}, say."
     if database == "sqlite" and deploy == "kubernetes":
         return "deploy kubernetes cannot be used with database sqlite: pods on several machines share no SQLite file."
