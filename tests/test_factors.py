@@ -182,7 +182,7 @@ MUTATIONS = [
     Mutation(
         "a client with an address of its own",
         {4},
-        r"IV Backing services: .* \d+.*127.0.0.1",
+        r"IV Backing services: .* pages/views.py:\d+ to 127.0.0.1:9",
         replace=[
             (
                 "pages/views.py",

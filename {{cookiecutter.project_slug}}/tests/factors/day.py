@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.factors.processes import WATCH, Deploy, Process, wait
+from tests.factors.processes import WATCH, Deploy, Process, wait, with_home
 
 # The addresses of all pages that need no argument, and the cookie of somebody who may see them.
 PAGES = """
@@ -101,6 +101,7 @@ def watch_a_day(deploy: Deploy, original: Path) -> Day:
     opened = {Path(target) for target in openers if Path(target).is_file()}
     attached = [deploy.root / "media", deploy.root / "mail", deploy.root / "notes", Path("/dev"), Path("/proc")]
     database = urlsplit(deploy.environment["DATABASE_URL"]).path[1:]
+    pids = set(map(str, with_home(deploy.environment["HOME"])))
     writes = []
     for path in sorted(changed | opened):
         if path.suffix == ".pyc" or any(path.is_relative_to(place) for place in attached):
@@ -108,7 +109,7 @@ def watch_a_day(deploy: Deploy, original: Path) -> Day:
         if str(path).startswith(database) and database:
             continue
         note = openers.get(str(path), {"by": "", "logs": False, "time": 0})
-        factors = blame(path, deploy.code, original, token, note, started)
+        factors = blame(path, deploy.code, original, token, note, started, pids)
         name = path.relative_to(deploy.code) if path.is_relative_to(deploy.code) else path
         writes.append(Write(name, note["by"], factors))
     hosts = attached_hosts(deploy.environment)
@@ -144,7 +145,7 @@ def attached_hosts(environment: dict[str, str]) -> set[str]:
     return found
 
 
-def blame(path: Path, code: Path, original: Path, token: str, note: dict, started: float) -> set[str]:
+def blame(path: Path, code: Path, original: Path, token: str, note: dict, started: float, pids: set[str]) -> set[str]:
     """Return the factor whose matter a written file is; code of the commit is that of two."""
     content = path.read_bytes()
     here = path.relative_to(code) if path.is_relative_to(code) else None
@@ -152,7 +153,7 @@ def blame(path: Path, code: Path, original: Path, token: str, note: dict, starte
         return {"I", "V"} if path.suffix in CODE - {".svg"} else {"I"}
     if note["logs"] or token.encode() in content or ".log" in path.name or "log" in path.parent.name:
         return {"XI"}
-    if path.suffix == ".pid" or (content.strip().isdigit() and Path("/proc", content.strip().decode()).exists()):
+    if path.suffix == ".pid" or content.strip().decode(errors="ignore") in pids:
         return {"VIII"}
     if content.startswith(b"SQLite format 3"):
         return {"IV"}
