@@ -189,13 +189,13 @@ def deploy(
 
 
 @pytest.fixture(scope="session")
-def day_of(original: Path, databases: Databases, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Day | str:
+def day_of(databases: Databases, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Day | str:
     """Return one day of the web and the worker process, or what kept it from happening."""
     root = tmp_path_factory.mktemp("day")
     code = Path(shutil.copytree(built, root / "code", symlinks=True))
     deploy = Deploy("", code, root, make_environment(root, databases.migrated()))
     try:
-        return watch_a_day(deploy, original)
+        return watch_a_day(deploy)
     except pytest.fail.Exception as failure:
         return str(failure).removeprefix(": ")
     finally:
