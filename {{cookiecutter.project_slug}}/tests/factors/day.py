@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.factors.processes import WATCH, Deploy, Process, wait
+from tests.factors.processes import WATCH, Deploy, Process, wait, with_home
+from tests.factors.source import committed
 
 # The addresses of all pages that need no argument, and the cookie of somebody who may see them.
 PAGES = """
@@ -77,7 +78,7 @@ def watched(deploy: Deploy) -> dict[str, str]:
     return {"PYTHONPATH": str(WATCH), "FACTORS_WATCH": str(deploy.root / "notes")}
 
 
-def watch_a_day(deploy: Deploy, original: Path) -> Day:
+def watch_a_day(deploy: Deploy) -> Day:
     """Run the deploy for a while and return what was seen."""
     places = [deploy.code, deploy.root / "home", deploy.root / "tmp"]
     before = snapshot(places)
@@ -101,6 +102,7 @@ def watch_a_day(deploy: Deploy, original: Path) -> Day:
     opened = {Path(target) for target in openers if Path(target).is_file()}
     attached = [deploy.root / "media", deploy.root / "mail", deploy.root / "notes", Path("/dev"), Path("/proc")]
     database = urlsplit(deploy.environment["DATABASE_URL"]).path[1:]
+    pids = set(map(str, with_home(deploy.environment["HOME"])))
     writes = []
     for path in sorted(changed | opened):
         if path.suffix == ".pyc" or any(path.is_relative_to(place) for place in attached):
@@ -108,7 +110,7 @@ def watch_a_day(deploy: Deploy, original: Path) -> Day:
         if str(path).startswith(database) and database:
             continue
         note = openers.get(str(path), {"by": "", "logs": False, "time": 0})
-        factors = blame(path, deploy.code, original, token, note, started)
+        factors = blame(path, deploy.code, token, note, started, pids)
         name = path.relative_to(deploy.code) if path.is_relative_to(deploy.code) else path
         writes.append(Write(name, note["by"], factors))
     hosts = attached_hosts(deploy.environment)
@@ -144,18 +146,18 @@ def attached_hosts(environment: dict[str, str]) -> set[str]:
     return found
 
 
-def blame(path: Path, code: Path, original: Path, token: str, note: dict, started: float) -> set[str]:
+def blame(path: Path, code: Path, token: str, note: dict, started: float, pids: set[str]) -> set[str]:
     """Return the factor whose matter a written file is; code of the commit is that of two."""
     content = path.read_bytes()
     here = path.relative_to(code) if path.is_relative_to(code) else None
-    if here and (original / here).exists():
-        return {"I", "V"} if path.suffix in CODE - {".svg"} else {"I"}
+    if content.startswith(b"SQLite format 3") or path.name.endswith(("-wal", "-shm", "-journal")):
+        return {"IV"}
     if note["logs"] or token.encode() in content or ".log" in path.name or "log" in path.parent.name:
         return {"XI"}
-    if path.suffix == ".pid" or (content.strip().isdigit() and Path("/proc", content.strip().decode()).exists()):
+    if here in committed():
+        return {"I", "V"} if path.suffix in CODE - {".svg"} else {"I"}
+    if path.suffix == ".pid" or content.strip().decode(errors="ignore") in pids:
         return {"VIII"}
-    if content.startswith(b"SQLite format 3"):
-        return {"IV"}
     if here and ("static" in here.parts[0] or path.suffix in CODE or 0 < note["time"] < started):
         return {"V"}
     return {"VI"}

@@ -29,6 +29,19 @@ from django.conf import settings
 PROJECT = Path(__file__).parents[2]
 WATCH = Path(__file__).parent / "watch"
 SECONDS = 30.0  # until what must happen counts as missing
+
+
+def started() -> float:
+    """Return when this test run began: it loads the project too, and files that this makes are not the project's."""
+    process = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    try:  # Linux: ticks since the machine started, https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+        ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        return time.time()
+
+
+STARTED = started()
 KEY = secrets.token_urlsafe(50)
 NOT_COPIED = (".git", ".venv", ".env", "staticfiles", "media", "mail", "db.sqlite3*", "node_modules", ".*_cache")
 
@@ -45,12 +58,18 @@ def example() -> dict[str, str]:
     return dict(re.findall(r"(?m)^([A-Z][A-Z0-9_]*)=(.*)$", text))
 
 
+def is_made_by_this_run(path: Path) -> bool:
+    """Tell whether a file is newer than this test run."""
+    return path.is_file() and path.suffix != ".pyc" and path.stat().st_mtime > STARTED
+
+
 def copy_project(target: Path) -> Path:
     """Copy the project without this machine's deploy, its data, virtual environments and repository."""
 
     def ignored(directory: str, names: list[str]) -> set[str]:
         environments = {name for name in names if Path(directory, name, "pyvenv.cfg").exists()}
-        return set(shutil.ignore_patterns(*NOT_COPIED)(directory, names)) | environments
+        made = {name for name in names if is_made_by_this_run(Path(directory, name))}
+        return set(shutil.ignore_patterns(*NOT_COPIED)(directory, names)) | environments | made
 
     return Path(shutil.copytree(PROJECT, target, symlinks=True, ignore=ignored))
 

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.factors.processes import NOT_COPIED, PROJECT
+from tests.factors.processes import NOT_COPIED, PROJECT, STARTED
 
 
 @functools.cache
@@ -27,6 +27,16 @@ def tracked() -> list[Path]:
         folders[:] = [name for name in folders if name not in ignored | environments]
         found += [(directory / name).relative_to(PROJECT) for name in names if name not in ignored]
     return sorted(found)
+
+
+@functools.cache
+def committed() -> set[Path]:
+    """Return what git tracks, or where nothing is committed yet, what it would; no file that this test run made."""
+    if shutil.which("git"):
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=False)
+        if listed.returncode == 0 and listed.stdout:
+            return {Path(name) for name in listed.stdout.split("\0") if name}
+    return {path for path in tracked() if (PROJECT / path).stat().st_mtime < STARTED}
 
 
 def is_test(path: Path) -> bool:

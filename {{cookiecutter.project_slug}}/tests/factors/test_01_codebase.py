@@ -44,15 +44,13 @@ def test_one_commit_runs_as_three_deploys_at_once(deploy, built, tmp_path):
     git(tmp_path, "clone", "-q", "repository", "checkout")
     checkout = tmp_path / "checkout"
 
-    development = {name: value for name, value in example().items() if name not in ("DATABASE_URL", "PORT")}
-    deploys = [
-        deploy(code=checkout, **development),
-        deploy(code=checkout, ALLOWED_HOSTS="staging.example.com"),
-        deploy(code=checkout, ALLOWED_HOSTS="www.example.com"),
-    ]
     static = Path(settings.STATIC_ROOT).relative_to(PROJECT)
     if not (checkout / static).exists():
         shutil.copytree(built / static, checkout / static)  # the build's, see V
+    codes = [Path(shutil.copytree(checkout, tmp_path / f"checkout{number}", symlinks=True)) for number in range(3)]
+    development = {name: value for name, value in example().items() if name not in ("DATABASE_URL", "PORT")}
+    environments = [development, {"ALLOWED_HOSTS": "staging.example.com"}, {"ALLOWED_HOSTS": "www.example.com"}]
+    deploys = [deploy(code=code, **variables) for code, variables in zip(codes, environments, strict=True)]
     try:
         started = [each.start(each.command("web")) for each in deploys]
         for each, process in zip(deploys, started, strict=True):
@@ -68,7 +66,7 @@ def test_one_commit_runs_as_three_deploys_at_once(deploy, built, tmp_path):
     assert answers == [[200, 400, 400], [400, 200, 400], [400, 400, 200]], (
         f"{FACTOR}: the same commit does not become three deploys by its environment alone: {answers}"
     )
-    changed = git(checkout, "status", "--porcelain", "--untracked-files=no")
+    changed = "".join(git(code, "status", "--porcelain", "--untracked-files=no") for code in codes)
     assert not changed, f"{FACTOR}: running changed files that git tracks: {changed}"
 
 

@@ -30,7 +30,7 @@ from django.test import Client
 from django.urls import NoReverseMatch, reverse
 from django.conf import settings
 User = get_user_model()
-user = User.objects.get()
+user = User.objects.get(**{User.USERNAME_FIELD: "factors@example.com"})
 client = Client()
 client.force_login(user)
 cookies = {name: morsel.value for name, morsel in client.cookies.items()}
