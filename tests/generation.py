@@ -56,6 +56,8 @@ PRODUCTION = {
     "ALLOWED_HOSTS": "www.example.com",
     "DATABASE_URL": "sqlite:///db.sqlite3",
 }
+# The answers that the hooks refuse.
+REFUSED = {"database": "sqlite", "deploy": "kubernetes"}
 SECONDS_TO_START = 30
 SECONDS_TO_STOP = 15
 
@@ -63,10 +65,10 @@ Answers = dict[str, str]
 
 
 def combinations() -> list[Answers]:
-    """Return every combination of the answers that cookiecutter.json offers."""
-    return [
-        dict(zip(CHOICES, answers, strict=True)) for answers in itertools.product(*CHOICES.values())
-    ]
+    """Return every combination of answers that the hooks do not refuse."""
+    products = itertools.product(*CHOICES.values())
+    found = (dict(zip(CHOICES, answers, strict=True)) for answers in products)
+    return [answers for answers in found if not REFUSED.items() <= answers.items()]
 
 
 def pairs(answers: Answers) -> set[tuple[tuple[str, str], tuple[str, str]]]:

@@ -10,8 +10,11 @@ apt="$(mktemp -d)"
 trap 'rm -rf "$apt"' EXIT
 mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$directory"
 touch "$apt/status"
-mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n 1)"
-echo "deb ${mirror:?apt on this machine knows no mirror} $release main" >"$apt/sources.list"
+# shellcheck source=/dev/null
+codename="$(source /etc/os-release && echo "$VERSION_CODENAME")"
+mirror="$(apt-get update --print-uris | sed -n "s|^'\(.*\)/dists/$codename/InRelease'.*|\1|p" | head -n 1)"
+[ -n "$mirror" ] || { echo "apt on this machine knows no mirror of Debian $codename" >&2 && exit 1; }
+echo "deb $mirror $release main" >"$apt/sources.list"
 options=(
     -qq -o Dir::State="$apt" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt/cache"
     -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=-
