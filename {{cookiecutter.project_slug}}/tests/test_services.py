@@ -109,11 +109,8 @@ def test_a_missing_client_comes_with_the_command_that_installs_it(monkeypatch):
         services.storage("s3://bucket")
 
 
-def test_mysql_speaks_utc_and_utf_8(monkeypatch):
-    monkeypatch.setattr(services, "_mysql_options", lambda: (set(), {"init_command": "SET time_zone = '+00:00'"}))
-    config = services.database("mysql://user:p%C3%A9@db/name")
-    assert config["PASSWORD"] == "pé".encode()
-    assert config["OPTIONS"]["init_command"] == "SET time_zone = '+00:00'"
+def test_a_password_of_mysql_is_encoded_as_the_server_does(clients):
+    assert services.database("mysql://user:p%C3%A9@db/name")["PASSWORD"] == "pé".encode()
 
 
 # Caches
