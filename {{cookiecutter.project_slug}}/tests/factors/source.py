@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.factors.processes import NOT_COPIED, PROJECT, STARTED
+from tests.factors.processes import NOT_COPIED, PROJECT, indexed, is_made_by_this_run
 
 
 @functools.cache
@@ -32,11 +32,7 @@ def tracked() -> list[Path]:
 @functools.cache
 def committed() -> set[Path]:
     """Return what git tracks, or where nothing is committed yet, what it would; no file that this test run made."""
-    if shutil.which("git"):
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=False)
-        if listed.returncode == 0 and listed.stdout:
-            return {Path(name) for name in listed.stdout.split("\0") if name}
-    return {path for path in tracked() if (PROJECT / path).stat().st_mtime < STARTED}
+    return indexed() or {path for path in tracked() if not is_made_by_this_run(PROJECT / path)}
 
 
 def is_test(path: Path) -> bool:
