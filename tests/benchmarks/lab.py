@@ -321,6 +321,11 @@ class Lab:
             for package in found
         }
 
+    def on_disk(self) -> int:
+        """Return what the production environment as installed takes on this disk, in bytes."""
+        paths = [path for path in self.virtual_environment.rglob("*") if path.suffix != ".pyc"]
+        return sum(path.lstat().st_blocks * 512 for path in paths if path.name != "__pycache__")
+
     @cached_property
     def versions(self) -> dict[str, str]:
         """The versions that matter."""
