@@ -257,12 +257,13 @@ class MariaDB(DatabaseServer):
             f"GRANT ALL ON *.* TO {account};\n"
         )
         install = find_program("mariadb-install-db", "mariadb-server")
-        options = "--auth-root-authentication-method=normal --skip-test-db"
+        # A directory of its own: servers delete each other's temporary tables in a common one.
+        options = f"--auth-root-authentication-method=normal --skip-test-db --tmpdir={self.directory}"
         self.run(install, "--no-defaults", f"--datadir={self.directory}/data", *options.split())
 
     def command(self) -> list[str]:
         options = f"--bind-address={self.host} --port={self.port} --skip-name-resolve"
-        options += " --socket=socket --pid-file=pid --character-set-server=utf8mb4"
+        options += f" --socket=socket --pid-file=pid --character-set-server=utf8mb4 --tmpdir={self.directory}"
         files = [f"--datadir={self.directory}/data", f"--init-file={self.directory}/users.sql"]
         return [self.program, "--no-defaults", *files, *options.split()]
 
