@@ -152,7 +152,7 @@ def blame(path: Path, code: Path, token: str, note: dict, started: float, pids: 
     here = path.relative_to(code) if path.is_relative_to(code) else None
     if content.startswith(b"SQLite format 3") or path.name.endswith(("-wal", "-shm", "-journal")):
         return {"IV"}
-    if note["logs"] or token.encode() in content or ".log" in path.name or "log" in path.parent.name:
+    if note["logs"] or token.encode() in content or ".log" in path.name or path.parent.name in ("log", "logs"):
         return {"XI"}
     if here in committed():
         return {"I", "V"} if path.suffix in CODE - {".svg"} else {"I"}

@@ -88,7 +88,7 @@ def test_the_commands_that_run_do_nothing_else():
 
 
 def test_running_writes_no_code(day):
-    assert not day.of("V"), f"{FACTOR}: code and static files are the build's, but {day.of('V')} by a running process"
+    assert not day.of("V"), f"{FACTOR}: code and static files are the build's, but {day.of('V')}"
 
 
 # Becomes a command that not even root's permissions let write where the mode forbids it.

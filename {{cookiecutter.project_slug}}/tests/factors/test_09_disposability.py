@@ -6,7 +6,10 @@ start again in the same place, nothing is corrupt, and the interrupted task is d
 Not testable here: a machine that loses its disk, which is the backing service's part.
 """
 
+import shlex
 import socket
+import sys
+import time
 from contextlib import suppress
 
 from tests.factors.day import enqueue
@@ -45,9 +48,14 @@ def begin_request(web: Process) -> socket.socket:
 
 def test_the_web_process_starts_within_seconds(day, deploy):
     took = day.web.seconds_to_start
-    if took > SECONDS_TO_START:  # a machine that is busy with something else? The second try counts too
-        took = deploy().web().seconds_to_start
-    assert took < SECONDS_TO_START, f"{FACTOR}: the web process takes {took:.1f} s to start"
+    limit = SECONDS_TO_START
+    if took > limit:  # on a machine that is busy with something else everything takes longer: how much?
+        place = deploy()
+        begun = time.monotonic()
+        place.run(shlex.join([sys.executable, "-c", "import django.contrib.admin, gunicorn.app.wsgiapp"]))
+        limit += 3 * (time.monotonic() - begun)
+        took = place.web().seconds_to_start
+    assert took < limit, f"{FACTOR}: the web process takes {took:.1f} s to start"
 
 
 def test_a_request_in_flight_is_answered_after_sigterm(deploy):
