@@ -300,7 +300,9 @@ def test_compose_runs_every_process_and_what_it_needs(project: Project, answers)
 @each_database
 def test_compose_is_an_environment_to_start_with(project: Project, answers):
     compose = yaml.safe_load((project.path / "compose.yaml").read_text())
-    result = project.manage("check", **project.dotenv | compose["x-app"]["environment"])
+    given = project.dotenv | compose["x-app"]["environment"]
+    # Not `manage.py check`, which asks MySQL's server for its version
+    result = project.run("python", "-c", "import config.settings", **given)
     assert result.returncode == 0, result.stderr
 
 
@@ -424,7 +426,7 @@ def test_a_rolling_update_loses_no_request(project: Project, resources, answers)
     pod = deployment["template"]["spec"]
     (web,) = pod["containers"]
     gunicorn = (project.path / "gunicorn.conf.py").read_text()
-    graceful = int(re.search(r"(?m)^graceful_timeout = (\d+)$", gunicorn)[1])  # type: ignore[index]
+    graceful = int(re.search(r"(?m)^graceful_timeout = (?:\d+ if debug else )?(\d+)$", gunicorn)[1])  # type: ignore[index]
     drain = web["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert drain > web["readinessProbe"]["periodSeconds"]
     assert pod["terminationGracePeriodSeconds"] > drain + graceful
