@@ -185,8 +185,8 @@ def test_systemd_accepts_what_honcho_exports(generate: Generate, tmp_path: Path)
     honcho = program("honcho", 'pip install "honcho[export]"')
     verify = program("systemd-analyze", "apt-get install systemd")
     readme = (project.path / "README.md").read_text()
-    commands = re.findall(r"(?m)^\$ (.*(?:honcho export|sed -i).*)$", readme)
-    assert len(commands) == 2, "README.md: the commands for a plain Linux host"
+    commands = re.findall(r"(?m)^\$ (.*(?:honcho export|sed -i|printf ).*)$", readme)
+    assert len(commands) == 3, "README.md: the commands for a plain Linux host"
     script = "\n".join(commands).replace("uv run --with 'honcho[export]' honcho", honcho)
     check(["sh", "-euc", script], project)
     units = sorted((project.path / "units").iterdir())
@@ -200,7 +200,8 @@ def test_systemd_accepts_what_honcho_exports(generate: Generate, tmp_path: Path)
             parser.read_string(unit.read_text())
             service = parser["Service"]
             assert service["EnvironmentFile"].endswith("/.env")
-            assert " -lc " not in service["ExecStart"]  # a login shell sets its own PATH
+            # A login shell sets its own PATH; signals and the socket belong to the process itself
+            assert service["ExecStart"].startswith("/bin/sh -c 'exec ")
             assert project.dotenv["SECRET_KEY"] not in unit.read_text()
             user = re.sub("(?m)^(User|WorkingDirectory|EnvironmentFile)=.*", "", unit.read_text())
             unit.write_text(user)  # neither is on this machine
@@ -300,7 +301,9 @@ def test_compose_runs_every_process_and_what_it_needs(project: Project, answers)
 @each_database
 def test_compose_is_an_environment_to_start_with(project: Project, answers):
     compose = yaml.safe_load((project.path / "compose.yaml").read_text())
-    result = project.manage("check", **project.dotenv | compose["x-app"]["environment"])
+    given = project.dotenv | compose["x-app"]["environment"]
+    # Not `manage.py check`, which asks MySQL's server for its version
+    result = project.run("python", "-c", "import config.settings", **given)
     assert result.returncode == 0, result.stderr
 
 
@@ -424,7 +427,7 @@ def test_a_rolling_update_loses_no_request(project: Project, resources, answers)
     pod = deployment["template"]["spec"]
     (web,) = pod["containers"]
     gunicorn = (project.path / "gunicorn.conf.py").read_text()
-    graceful = int(re.search(r"(?m)^graceful_timeout = (\d+)$", gunicorn)[1])  # type: ignore[index]
+    graceful = int(re.search(r"(?m)^graceful_timeout = (?:\d+ if debug else )?(\d+)$", gunicorn)[1])  # type: ignore[index]
     drain = web["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert drain > web["readinessProbe"]["periodSeconds"]
     assert pod["terminationGracePeriodSeconds"] > drain + graceful
