@@ -11,23 +11,21 @@ from gunicorn import glogging
 from gunicorn.arbiter import Arbiter
 
 from config import logs
-from config.env import Env
+from config.env import Env, web_process
 
 env = Env(os.environ)
+port, workers, threads = web_process(env)
 
 # With DEBUG on the pages of errors show the code and the settings: to this machine only.
 debug = env.boolean("DEBUG", default=False)
 host = "127.0.0.1" if debug else "0.0.0.0"  # noqa: S104  in a container the platform decides who gets in
-port = env.integer("PORT", default=8000, minimum=1, maximum=65535)
 bind = f"{host}:{port}"
 
 # Threads, because requests wait: when each waits 50 ms, 4 threads answer 6 times as many as the sync worker does.
 worker_class = "gthread"
-threads = env.integer("WEB_THREADS", default=4, minimum=1)
 
 # About one process a core. Loaded once and forked, four take 83 MiB instead of 136, and a wrong environment ends
 # the master, once.
-workers = env.integer("WEB_CONCURRENCY", default=1, minimum=1)
 preload_app = True
 
 
@@ -44,11 +42,12 @@ def when_ready(server: Arbiter) -> None:
         get_resolver().url_patterns  # noqa: B018  a property that imports
 
 
-# An edit restarts the worker, that of a template included, as Django caches those. A preloaded application would
-# stay as it was, and more than one worker would race.
+# An edit restarts the worker, that of a template included, as Django caches those, and that of a module not imported
+# so far: gunicorn would notice edits only from a second after its import. A preloaded application would stay as it was,
+# and more than one worker would race.
 if debug:
     reload = True
-    reload_extra_files = ["**/templates/**/*.*"]
+    reload_extra_files = ["**/*.py", "**/templates/**/*.*"]
     preload_app = False
     workers = 1
 
@@ -57,7 +56,8 @@ if debug:
 keepalive = 100
 
 # Platforms kill 30 s after SIGTERM: https://devcenter.heroku.com/articles/dynos#graceful-shutdown-with-sigterm
-graceful_timeout = 25
+# In development nobody waits that long for Ctrl-C because a page hangs.
+graceful_timeout = 2 if debug else 25
 
 # The heartbeat is a file; on a disk it can block. https://gunicorn.org/faq/#blocking-os-fchmod
 if os.path.isdir("/dev/shm"):  # noqa: S108
@@ -82,4 +82,6 @@ class Logger(glogging.Logger):
 
 logger_class = Logger
 
+if env.problems:
+    import config.settings  # noqa: F401  ends the process: one message has what is wrong there, too
 env.verify()

@@ -131,3 +131,12 @@ class Env:
             flush=True,
         )
         raise SystemExit(EXIT_CODE)
+
+
+def web_process(env: Env) -> tuple[int, int, int]:
+    """Return the port, processes and threads of the web process, which gunicorn.conf.py uses and settings.py checks."""
+    return (
+        env.integer("PORT", default=8000, minimum=1, maximum=65535),
+        env.integer("WEB_CONCURRENCY", default=1, minimum=1),
+        env.integer("WEB_THREADS", default=4, minimum=1),
+    )

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from django.utils.csp import CSP
 
 from config import logs, services
-from config.env import HOST, ORIGIN, REQUIRED, Env
+from config.env import HOST, ORIGIN, REQUIRED, Env, web_process
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -189,4 +189,5 @@ LOGGING = logs.logging_config(
 
 # Tokens for external services: a line each, and one in .env.example
 
+web_process(env)  # for gunicorn.conf.py: one message has the problems of the whole environment
 env.verify()

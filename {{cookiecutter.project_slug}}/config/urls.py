@@ -4,10 +4,11 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import path
 
-from pages.views import home, media
+from pages.views import favicon, home, media
 
 urlpatterns = [
     path("", home, name="home"),
+    path("favicon.ico", favicon),
     path("admin/", admin.site.urls),
 ]
 

@@ -2,7 +2,8 @@
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from django.utils.csp import CSP
 from django.views.decorators.csp import csp_override
 from django.views.static import serve
@@ -21,6 +22,11 @@ def home(request: HttpRequest) -> HttpResponseBase:
             for name, attached in describe(settings).items()
         ]
     return render(request, "pages/home.html", context)
+
+
+def favicon(request: HttpRequest) -> HttpResponseBase:
+    """Redirect to the icon of pages that name none, such as the admin's."""
+    return redirect(static("favicon.svg"))
 
 
 @csp_override({"default-src": [CSP.NONE], "sandbox": True})

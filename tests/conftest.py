@@ -1,0 +1,3 @@
+"""Where the fixtures come from."""
+
+pytest_plugins = ["servers", "no_skips", "generation"]
