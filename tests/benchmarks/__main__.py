@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="default: results/, or nowhere with the above")
     options = parser.parse_args()
     rounds = options.rounds or (2 if options.quick else 5)
-    seconds = 1 if options.quick else 3
+    seconds = 1 if options.quick else 2
     output = options.output
     if output is None and not (options.quick or options.only or options.rounds):
         output = RESULTS
