@@ -75,7 +75,7 @@ def test_a_client_is_imported_only_when_it_is_named(variables, imported, generat
         "default_storage.exists; cache.get; Client().get('/nowhere'); "
         f"print(sorted(set({clients}) & set(sys.modules)))"
     )
-    result = shell(build(generate()), code, **DEPLOY | {"ALLOWED_HOSTS": "*"} | variables)
+    result = shell(build(generate()), code, **DEPLOY | {"ALLOWED_HOSTS": "*", "LOG_LEVEL": "error"} | variables)
     assert result.stdout.strip() == str(sorted(imported)), result.stderr
 
 
