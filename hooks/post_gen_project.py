@@ -13,7 +13,6 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-# Read as JSON, like in the other hook: an answer between quotes could end them.
 DATABASE = json.loads(r'{{ cookiecutter.database | tojson }}')
 DEPLOY = json.loads(r'{{ cookiecutter.deploy | tojson }}')
 MEDIA_STORAGE = json.loads(r'{{ cookiecutter.media_storage | tojson }}')
@@ -30,7 +29,7 @@ UNNEEDED = {
 
 def drop_unneeded() -> None:
     """Remove what the answers do not need: of the files written just now, never a user's own."""
-    since = Path(".generating").stat().st_mtime_ns
+    since = Path(".generating").stat().st_mtime_ns  # the pre-gen hook made it
     Path(".generating").unlink()
     for name in " ".join(names for names, unneeded in UNNEEDED.items() if unneeded).split():
         for path in [*sorted(Path(name).rglob("*"), reverse=True), Path(name)]:
