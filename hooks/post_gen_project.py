@@ -1,7 +1,4 @@
-"""Make the new project ready to start: the files it needs, its .env, a git repository, and what to type next.
-
-Runs in the project's directory under the Python of Cookiecutter: offline, standard library only.
-"""
+"""Make the new project ready to start, offline and with the standard library of Cookiecutter's Python alone."""
 
 import json
 import os
@@ -14,7 +11,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-ANSWERS = json.loads(r"{{ cookiecutter | tojson }}")  # fmt: skip  as JSON: an answer in quotes could end them
+# As JSON: an answer between quotes could end them.
+ANSWERS = json.loads(r'{{ cookiecutter | tojson }}')  # fmt: skip
 UNNEEDED = {
     "Dockerfile .dockerignore compose.yaml .github/workflows/image.yml": ANSWERS["deploy"] == "procfile",
     "kubernetes": ANSWERS["deploy"] != "kubernetes",
@@ -50,7 +48,7 @@ def write_env() -> None:
     example = Path(".env.example").read_text(encoding="utf-8")
     # token_urlsafe, since every reader of .env files agrees on its characters; 50 bytes are 400 bits.
     text = re.sub(r"(?m)^SECRET_KEY=.*$", "SECRET_KEY=" + secrets.token_urlsafe(50), example)
-    half = Path(".env.half")  # complete or not at all: written aside, then named
+    half = Path(".env.half")  # complete or not at all
     half.unlink(missing_ok=True)
     try:
         with open(

@@ -140,7 +140,7 @@ def test_the_project_is_small_enough_to_be_read(generate: Generate):
     files = text_files(project.path)
     read = [path for path, text in files if text and path.parts[0] not in others]
     assert len(read) < 40, read
-    limits = {project.path / "config/settings.py": 200, TEMPLATE / "hooks/post_gen_project.py": 120}
+    limits = {project.path / "config/settings.py": 200, TEMPLATE / "hooks/post_gen_project.py": 85}
     for path, limit in limits.items():
         assert len(path.read_text().splitlines()) < limit, path
 
