@@ -22,10 +22,10 @@ RULE = "lower-case letters and digits, words of them joined by single _, startin
 
 # A project that bears the name of one of its dependencies depends on itself; one named pip uninstalls what installs it.
 DEPENDENCIES = """
-asgiref boto3 botocore brotli colorama dj_database_url django django_storages django_stubs_ext django_tasks_db
-gunicorn honcho iniconfig jmespath packaging pip pluggy psycopg psycopg_binary psycopg_pool pygments pymemcache pymysql
-pytest pytest_django python_dateutil python_json_logger redis ruff s3transfer setuptools six sqlparse typing_extensions
-tzdata urllib3 uv whitenoise
+asgiref boto3 botocore brotli cffi colorama cryptography dj_database_url django django_storages django_stubs_ext
+django_tasks_db gunicorn honcho iniconfig jmespath packaging pip pluggy psycopg psycopg_binary psycopg_pool pycparser
+pygments pymemcache pymysql pytest pytest_django python_dateutil python_json_logger redis ruff s3transfer setuptools
+six sqlparse typing_extensions tzdata urllib3 uv whitenoise
 """.split()
 
 

@@ -155,9 +155,7 @@ def hand_in(visitor: Visitor, letter: str, address: str, **more: str) -> Respons
     assert token
     fields = {"csrfmiddlewaretoken": token[1], "address": address, **more}
     parts = [f'name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
-    parts.append(
-        f'name="letter"; filename="letter.txt"\r\nContent-Type: text/plain\r\n\r\n{letter}'
-    )
+    parts.append(f'name="letter"; filename="letter.txt"\r\nContent-Type: text/plain\r\n\r\n{letter}')
     body = "".join(f"--limit\r\nContent-Disposition: form-data; {part}\r\n" for part in parts)
     cookies = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
     headers = {"Content-Type": "multipart/form-data; boundary=limit", "Cookie": cookies}

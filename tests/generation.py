@@ -108,9 +108,7 @@ def search_path(*first: Path) -> str:
 @cache
 def kept_by_uv(what: str) -> str:
     """Return uv's directory of packages (`cache`) or interpreters (`python`), found by HOME."""
-    return subprocess.run(
-        [executable("uv"), what, "dir"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    return subprocess.run([executable("uv"), what, "dir"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def user_environment(home: Path) -> dict[str, str]:
@@ -176,9 +174,7 @@ def find_python(version: str) -> Path:
         Path("/"),
         {**os.environ, "PATH": search_path()},
     )
-    candidates += [
-        Path(path) for path in (uv.stdout.strip(), shutil.which(f"python{version}")) if path
-    ]
+    candidates += [Path(path) for path in (uv.stdout.strip(), shutil.which(f"python{version}")) if path]
     asked = "import sys; print('%d.%d' % sys.version_info[:2])"
     for candidate in candidates:
         answer = run([str(candidate), "-c", asked], Path("/"), dict(os.environ))
@@ -187,9 +183,7 @@ def find_python(version: str) -> Path:
     pytest.skip(f"needs Python {version}")
 
 
-def wait_until[Result](
-    condition: Callable[[], Result], seconds: float, what: Callable[[], str]
-) -> Result:
+def wait_until[Result](condition: Callable[[], Result], seconds: float, what: Callable[[], str]) -> Result:
     """Return the first true result of `condition`; fail, saying `what`, when there is none."""
     deadline = time.monotonic() + seconds
     while True:
@@ -216,17 +210,14 @@ class Response:
 
 # Makes the terminal on stdin the one whose Ctrl-C the program gets, then becomes the program.
 TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; "
-    "fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 )
 
 
 class Process:
     """A running program: its output so far, and its end."""
 
-    def __init__(
-        self, command: list[str], directory: Path, environment: dict[str, str], tty: bool = False
-    ) -> None:
+    def __init__(self, command: list[str], directory: Path, environment: dict[str, str], tty: bool = False) -> None:
         """Start `command`, in a session of its own; with `tty` on a terminal, as a person would."""
         self.directory = directory
         self.stdout: list[str] = []

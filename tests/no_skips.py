@@ -13,9 +13,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="report a skipped test as failed")
 
 
-def fail_if_skipped(
-    config: pytest.Config, report: pytest.TestReport | pytest.CollectReport
-) -> None:
+def fail_if_skipped(config: pytest.Config, report: pytest.TestReport | pytest.CollectReport) -> None:
     """Turn a skip into a failure, but not an expected failure, which pytest counts as skipped."""
     if config.option.no_skips and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr

@@ -253,8 +253,7 @@ class MariaDB(DatabaseServer):
         self.program = find_program("mariadbd", "mariadb-server")
         account = f"'{self.user}'@'{self.host}'"
         (self.directory / "users.sql").write_text(
-            f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{self.password}';\n"
-            f"GRANT ALL ON *.* TO {account};\n"
+            f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY '{self.password}';\nGRANT ALL ON *.* TO {account};\n"
         )
         install = find_program("mariadb-install-db", "mariadb-server")
         # A directory of its own: servers delete each other's temporary tables in a common one.
@@ -269,9 +268,7 @@ class MariaDB(DatabaseServer):
 
     def execute(self, statement: str) -> None:
         where = {"host": self.host, "port": self.port}
-        with closing(
-            pymysql.connect(user=self.user, password=self.password, **where)
-        ) as connection:
+        with closing(pymysql.connect(user=self.user, password=self.password, **where)) as connection:
             connection.cursor().execute(statement)
 
 

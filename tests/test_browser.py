@@ -39,9 +39,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     pages: list[Page] = []
 
     def get(server: Server, width: int = 1200) -> Page:
-        page = browser.new_page(
-            base_url=f"http://127.0.0.1:{server.port}", viewport={"width": width, "height": 800}
-        )
+        page = browser.new_page(base_url=f"http://127.0.0.1:{server.port}", viewport={"width": width, "height": 800})
         page.on("console", lambda line: complaints.append(f"{line.text} {line.location}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         pages.append(page)
@@ -65,9 +63,7 @@ def production(generate: Callable[..., Project]) -> Server:
     return project.serve(**PLAIN_HTTP)
 
 
-def test_the_admin_works_under_the_policy(
-    production: Server, open_page: Callable[..., Page]
-) -> None:
+def test_the_admin_works_under_the_policy(production: Server, open_page: Callable[..., Page]) -> None:
     page = open_page(production)
     page.goto("/admin/")
     page.fill("#id_username", "ada")
@@ -93,9 +89,7 @@ def test_the_admin_works_under_the_policy(
     expect(page.locator("h1", has_text="Delete multiple")).to_be_visible()
 
 
-def test_the_first_page_fits_a_phone(
-    generate: Callable[..., Project], open_page: Callable[..., Page]
-) -> None:
+def test_the_first_page_fits_a_phone(generate: Callable[..., Project], open_page: Callable[..., Page]) -> None:
     project = generate()
     dotenv = project.dotenv
     project.manage("migrate", **dotenv)
@@ -105,6 +99,4 @@ def test_the_first_page_fits_a_phone(
     expect(page.locator("tbody tr", has_text="Database")).to_contain_text("answers")
     widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert widths[0] <= widths[1]
-    assert page.evaluate("getComputedStyle(document.querySelector('table')).borderCollapse") == (
-        "collapse"
-    )
+    assert page.evaluate("getComputedStyle(document.querySelector('table')).borderCollapse") == ("collapse")

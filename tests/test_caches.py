@@ -108,9 +108,7 @@ def wait_until_ready(server: Server) -> None:
 
 
 @pytest.mark.parametrize("cache", ["redis", "memcached"])
-def test_a_cache_that_is_down_is_named_where_sessions_live_in_it(
-    cache, request, generate: Generate
-):
+def test_a_cache_that_is_down_is_named_where_sessions_live_in_it(cache, request, generate: Generate):
     server = request.getfixturevalue(cache)
     url = server.url("/1") if cache == "redis" else server.url()
     project = generate()

@@ -129,9 +129,7 @@ def test_a_user_and_a_password_of_all_characters(server, generate: Generate):
     assert password not in wrong.stderr
 
 
-@pytest.mark.parametrize(
-    "form", ["{user}@{quoted}:{port}/{name}", "{user}@/{name}?host={directory}&port={port}"]
-)
+@pytest.mark.parametrize("form", ["{user}@{quoted}:{port}/{name}", "{user}@/{name}?host={directory}&port={port}"])
 def test_postgresql_over_a_socket(form, local_postgresql, generate: Generate):
     url = "postgres://" + form.format(
         user=f"app:{quote(PASSWORD, '')}",

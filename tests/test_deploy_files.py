@@ -52,10 +52,7 @@ every = pytest.mark.parametrize("answers", variants({"procfile", "docker", "kube
 with_docker = pytest.mark.parametrize("answers", variants({"docker", "kubernetes"}))
 each_database = pytest.mark.parametrize(
     "answers",
-    [
-        {"database": database, "deploy": "docker", "media_storage": "s3"}
-        for database in CHOICES["database"]
-    ],
+    [{"database": database, "deploy": "docker", "media_storage": "s3"} for database in CHOICES["database"]],
     ids=CHOICES["database"],
 )
 with_kubernetes = pytest.mark.parametrize("answers", variants({"kubernetes"}))
@@ -185,7 +182,7 @@ def test_systemd_accepts_what_honcho_exports(generate: Generate, tmp_path: Path)
     honcho = program("honcho", 'pip install "honcho[export]"')
     verify = program("systemd-analyze", "apt-get install systemd")
     readme = (project.path / "README.md").read_text()
-    commands = re.findall(r"(?m)^\$ (.*(?:honcho export|sed -i|printf ).*)$", readme)
+    commands = re.findall(r"(?m)^((?:uv run --with|sed -i|printf ).*)$", readme)
     assert len(commands) == 3, "README.md: the commands for a plain Linux host"
     script = "\n".join(commands).replace("uv run --with 'honcho[export]' honcho", honcho)
     check(["sh", "-euc", script], project)
@@ -219,10 +216,7 @@ def test_workflows_and_dependabot_pass_their_validators(project: Project, answer
     dependabot = str(project.path / ".github/dependabot.yml")
     check([validate, "--builtin-schema", "vendor.dependabot", dependabot], project)
     check([program("zizmor", "pip install zizmor"), "--offline", ".github"], project)
-    ecosystems = {
-        update["package-ecosystem"]
-        for update in yaml.safe_load(Path(dependabot).read_text())["updates"]
-    }
+    ecosystems = {update["package-ecosystem"] for update in yaml.safe_load(Path(dependabot).read_text())["updates"]}
     docker = set() if answers["deploy"] == "procfile" else {"docker", "docker-compose"}
     assert ecosystems == {"uv", "github-actions"} | docker
 
@@ -278,14 +272,10 @@ def test_compose_runs_every_process_and_what_it_needs(project: Project, answers)
     commands = dict(re.findall(r"(?m)^(\w+): (.+)$", (project.path / "Procfile").read_text()))
     ours = {name: services.pop(name) for name in commands}
     assert {name: " ".join(ours[name]["command"]) for name in ours} == commands
-    assert services.keys() == {"database", "cache"} - (
-        {"database"} if answers["database"] == "sqlite" else set()
-    )
+    assert services.keys() == {"database", "cache"} - ({"database"} if answers["database"] == "sqlite" else set())
     assert all("healthcheck" in service for service in services.values())
     release = ours["release"]["depends_on"]
-    assert {name: how["condition"] for name, how in release.items()} == dict.fromkeys(
-        services, "service_healthy"
-    )
+    assert {name: how["condition"] for name, how in release.items()} == dict.fromkeys(services, "service_healthy")
     for name in ("web", "worker"):
         how = ours[name]["depends_on"]["release"]["condition"]
         assert how == "service_completed_successfully"
@@ -331,9 +321,7 @@ def templates(resources: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]
     """Return the specs of the pods."""
     kinds = ("Deployment/", "Job/")
     return {
-        name: resource["spec"]["template"]["spec"]
-        for name, resource in resources.items()
-        if name.startswith(kinds)
+        name: resource["spec"]["template"]["spec"] for name, resource in resources.items() if name.startswith(kinds)
     }
 
 
@@ -431,10 +419,7 @@ def test_a_rolling_update_loses_no_request(project: Project, resources, answers)
     drain = web["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert drain > web["readinessProbe"]["periodSeconds"]
     assert pod["terminationGracePeriodSeconds"] > drain + graceful
-    paths = {
-        probe: web[f"{probe}Probe"]["httpGet"]["path"]
-        for probe in ("liveness", "readiness", "startup")
-    }
+    paths = {probe: web[f"{probe}Probe"]["httpGet"]["path"] for probe in ("liveness", "readiness", "startup")}
     assert paths == {"liveness": "/livez", "readiness": "/readyz", "startup": "/livez"}
     health = (project.path / "config/health.py").read_text()
     limit = float(re.search(r"(?m)^TIMEOUT = ([\d.]+)$", health)[1])  # type: ignore[index]
@@ -452,9 +437,7 @@ def test_uploads_on_disk_are_on_a_volume_that_all_pods_share(resources, answers)
     config = resources["ConfigMap/environment"]["data"]
     assert config.get("STORAGE_URL") == ("file:///data/media" if on_disk else None)
     for name, spec in templates(resources).items():
-        mounts = {
-            mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]
-        }
+        mounts = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
         assert mounts.get("data") == ("/data" if on_disk and "Deployment" in name else None)
 
 

@@ -57,8 +57,7 @@ MUTATIONS = [
     Mutation(
         "a module that git ignores",
         {1},
-        "I Codebase: a checkout of the commit alone does not run: git does not hold "
-        "config/local.py",
+        "I Codebase: a checkout of the commit alone does not run: git does not hold config/local.py",
         append={
             ".gitignore": "/config/local.py\n",
             "config/local.py": "TITLE = 'It works here'\n",
@@ -88,8 +87,7 @@ MUTATIONS = [
     Mutation(
         "an import that another distribution happens to bring",
         {2},
-        "II Dependencies: not declared in the dependencies of pyproject.toml: "
-        "pages/views.py:3 imports sqlparse",
+        "II Dependencies: not declared in the dependencies of pyproject.toml: pages/views.py:3 imports sqlparse",
         replace=[
             (
                 "pages/views.py",
@@ -109,19 +107,14 @@ MUTATIONS = [
         {2},
         r"II Dependencies: a tool of the system is no declared dependency: "
         r"pages/views.py:\d+ calls subprocess.run\(\['git'",
-        append={
-            "pages/views.py": "\nVERSION = "
-            'subprocess.run(["git", "--version"], capture_output=True).stdout\n'
-        },
+        append={"pages/views.py": '\nVERSION = subprocess.run(["git", "--version"], capture_output=True).stdout\n'},
         replace=[("pages/views.py", "from django.conf", "import subprocess\n\nfrom django.conf")],
     ),
     Mutation(
         "DEBUG in the code",
         {3},
         "III Config: DEBUG.* in the environment changes nothing: the code decides it",
-        replace=[
-            ("config/settings.py", 'DEBUG = env.boolean("DEBUG", default=False)', "DEBUG = True")
-        ],
+        replace=[("config/settings.py", 'DEBUG = env.boolean("DEBUG", default=False)', "DEBUG = True")],
     ),
     Mutation(
         "a key in the code, for when there is none",
@@ -230,10 +223,7 @@ MUTATIONS = [
         {5},
         "V Build, release, run: the build needs a database or the network: "
         "accounts/admin.py:.* uses /nowhere/db.sqlite3",
-        append={
-            "accounts/admin.py": "\ntry:\n    COUNT = User.objects.count()\nexcept "
-            "Exception:\n    COUNT = 0\n"
-        },
+        append={"accounts/admin.py": "\ntry:\n    COUNT = User.objects.count()\nexcept Exception:\n    COUNT = 0\n"},
     ),
     Mutation(
         "a release that does nothing",
@@ -372,17 +362,13 @@ MUTATIONS = [
     Mutation(
         "another server in development",
         {10},
-        "X Dev/prod parity: development does not run production's processes: in "
-        "Procfile.dev web is `.*runserver",
-        replace=[
-            ("Procfile.dev", "exec gunicorn config.wsgi", "exec python manage.py runserver $PORT")
-        ],
+        "X Dev/prod parity: development does not run production's processes: in Procfile.dev web is `.*runserver",
+        replace=[("Procfile.dev", "exec gunicorn config.wsgi", "exec python manage.py runserver $PORT")],
     ),
     Mutation(
         "another mailer in development",
         {10},
-        "X Dev/prod parity: DEBUG changes more than it may, development has another "
-        "MAILERS than production",
+        "X Dev/prod parity: DEBUG changes more than it may, development has another MAILERS than production",
         replace=[
             (
                 "config/settings.py",
@@ -440,16 +426,12 @@ MUTATIONS = [
         {12},
         "XII Admin processes: one-off commands differ from the web process in .*SETTINGS_MODULE",
         replace=[("manage.py", '"config.settings"', '"config.commands"')],
-        append={
-            "config/commands.py": "from config.settings import *  # noqa: "
-            "F403\n\nLANGUAGE_CODE = 'fr'\n"
-        },
+        append={"config/commands.py": "from config.settings import *  # noqa: F403\n\nLANGUAGE_CODE = 'fr'\n"},
     ),
     Mutation(
         "a command that needs what is not installed",
         {2, 12},
-        "XII Admin processes: commands that do not run with the release's code and "
-        "dependencies: .*no_such_library",
+        "XII Admin processes: commands that do not run with the release's code and dependencies: .*no_such_library",
         append={"jobs/management/commands/report.py": "import no_such_library  # noqa: F401\n"},
     ),
 ]
@@ -487,17 +469,8 @@ def groups() -> list[list[Mutation]]:
     for mutation in MUTATIONS:
         for group in found:
             taken = set().union(*(other.fails for other in group))
-            alone = (
-                mutation.only
-                or len(mutation.fails) > 2
-                or any(o.only or len(o.fails) > 2 for o in group)
-            )
-            if (
-                not alone
-                and not taken & mutation.fails
-                and len(group) < 5
-                and "EACH_ALONE" not in os.environ
-            ):
+            alone = mutation.only or len(mutation.fails) > 2 or any(o.only or len(o.fails) > 2 for o in group)
+            if not alone and not taken & mutation.fails and len(group) < 5 and "EACH_ALONE" not in os.environ:
                 group.append(mutation)
                 break
         else:
@@ -505,25 +478,17 @@ def groups() -> list[list[Mutation]]:
     return found
 
 
-@pytest.mark.parametrize(
-    "group", groups(), ids=lambda group: ",".join(m.name.replace(" ", "-") for m in group)
-)
+@pytest.mark.parametrize("group", groups(), ids=lambda group: ",".join(m.name.replace(" ", "-") for m in group))
 def test_a_broken_factor_is_named(group: list[Mutation], generate: Callable[..., Project]) -> None:
     project = generate(database="sqlite")
     for mutation in group:
         mutation.apply(project.path)
     only = set().union(*(mutation.only for mutation in group))
-    some = [
-        str(path.relative_to(FACTORS.parents[1]))
-        for path in modules()
-        if int(path.name[5:7]) in only
-    ]
+    some = [str(path.relative_to(FACTORS.parents[1])) for path in modules() if int(path.name[5:7]) in only]
     failed, said = factors_of(project, *some)
     assert failed == set().union(*(mutation.fails for mutation in group)), said
     for mutation in group:
-        assert re.search(mutation.says, said), (
-            f"{mutation.name}: {mutation.says!r} is not said in\n{said}"
-        )
+        assert re.search(mutation.says, said), f"{mutation.name}: {mutation.says!r} is not said in\n{said}"
     for number in failed:
         assert re.search(rf"\b{NUMERALS[number - 1]} [A-Z]\w+", said), said
 
@@ -533,26 +498,18 @@ def test_each_factor_is_broken_in_two_ways_at_least() -> None:
     assert {number: own.count(number) for number in range(1, 13) if own.count(number) < 2} == {}
 
 
-def test_a_factor_that_is_not_wanted_is_one_file_less(
-    generate: Callable[..., Project], tmp_path: Path
-) -> None:
+def test_a_factor_that_is_not_wanted_is_one_file_less(generate: Callable[..., Project], tmp_path: Path) -> None:
     project = generate(database="sqlite").path
     for path in sorted((project / "tests" / "factors").glob("test_*.py")):
         kept = shutil.move(path, tmp_path)
-        others = [
-            p
-            for p in (project / "tests").rglob("*.py")
-            if re.search(rf"\b{path.stem}\b", p.read_text())
-        ]
+        others = [p for p in (project / "tests").rglob("*.py") if re.search(rf"\b{path.stem}\b", p.read_text())]
         assert not others, f"{path.name} is named in {others}"
         shutil.move(kept, path)
 
 
 def test_the_table_of_the_readmes_names_the_modules() -> None:
     for readme in (TEMPLATE / "README.md", TEMPLATE / PROJECT_DIRECTORY / "README.md"):
-        rows = re.findall(
-            r"(?m)^\|\s*\[?\**([IVX]+)\b.*?tests/factors/(test_\d\d_\w+\.py)", readme.read_text()
-        )
+        rows = re.findall(r"(?m)^\|\s*\[?\**([IVX]+)\b.*?tests/factors/(test_\d\d_\w+\.py)", readme.read_text())
         if rows or readme.parent != TEMPLATE:
             named = [name for _, name in rows]
             assert [numeral for numeral, _ in rows] == NUMERALS, f"{readme}: the rows are {rows}"

@@ -53,9 +53,7 @@ def shows(server: Server, text: str, path: str = "/") -> Callable[[], bool]:
 def listeners(port: int) -> set[str]:
     """Return the addresses at which something listens on `port`."""
     connections = psutil.net_connections("tcp")
-    return {
-        c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN and c.laddr.port == port
-    }
+    return {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN and c.laddr.port == port}
 
 
 def edit_and_look(project: Project, server: Server) -> None:
@@ -138,9 +136,7 @@ def test_the_admin_lets_a_superuser_in_and_is_styled(generate: Generate):
     server = project.serve(**project.dotenv | {"PORT": str(free_port())})
     visitor = Visitor(server)
     assert visitor.get("/admin/").headers["Location"] == "/admin/login/?next=/admin/"
-    entered = visitor.submit(
-        "/admin/login/?next=/admin/", username="ada", password="a-long-password"
-    )
+    entered = visitor.submit("/admin/login/?next=/admin/", username="ada", password="a-long-password")
     assert (entered.status, entered.headers["Location"]) == (302, "/admin/")
     page = visitor.get("/admin/")
     assert page.status == 200

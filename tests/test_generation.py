@@ -55,9 +55,7 @@ def text_files(directory: Path) -> Iterator[tuple[Path, str]]:
 
 
 @pytest.fixture
-def try_to_generate(
-    template: Path, tmp_path: Path
-) -> Callable[..., subprocess.CompletedProcess[str]]:
+def try_to_generate(template: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs Cookiecutter in `tmp_path`, without questions."""
 
     def get(*options: str, **answers: str) -> subprocess.CompletedProcess[str]:
@@ -364,9 +362,7 @@ def test_the_hooks_run_under_every_python_of_cookiecutter(version, template, tmp
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "made/.env").is_file()
     refused = run([*command[:-1], "project_slug=django"], tmp_path, environment)
-    assert refused.stderr.startswith("project_slug 'django' is the name of a package"), (
-        refused.stderr
-    )
+    assert refused.stderr.startswith("project_slug 'django' is the name of a package"), refused.stderr
 
 
 def test_the_hooks_use_the_standard_library_alone():
@@ -380,9 +376,7 @@ def test_the_hooks_use_the_standard_library_alone():
         assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
 
 
-def test_the_template_is_itself_a_project_that_can_be_linted_and_checked(
-    template, tmp_path, generate: Generate
-):
+def test_the_template_is_itself_a_project_that_can_be_linted_and_checked(template, tmp_path, generate: Generate):
     project = generate()
     place = tmp_path / "template"
     shutil.copytree(template / PROJECT_DIRECTORY, place)

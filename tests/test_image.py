@@ -44,10 +44,7 @@ class Engine:
 
     def __init__(self, directory: Path) -> None:
         """Keep everything in `directory`."""
-        self.programs = {
-            name: find_program(name, "buildah podman runc")
-            for name in ("buildah", "podman", "runc")
-        }
+        self.programs = {name: find_program(name, "buildah podman runc") for name in ("buildah", "podman", "runc")}
         self.directory = directory
         directory.mkdir(exist_ok=True)
         places = f'graphroot = "{directory}/graph"\nrunroot = "{directory}/run"\n'

@@ -13,10 +13,7 @@ from servers import PASSWORD
 
 Generate = Callable[..., Project]
 
-SEND = (
-    "from django.core.mail import send_mail; "
-    "print(send_mail('Grüße', 'Wörter', None, ['ada@example.com']))"
-)
+SEND = "from django.core.mail import send_mail; print(send_mail('Grüße', 'Wörter', None, ['ada@example.com']))"
 
 
 def test_mail_arrives_at_a_plain_server(smtp, generate: Generate):
@@ -31,9 +28,7 @@ def test_mail_arrives_at_a_plain_server(smtp, generate: Generate):
 
 
 @pytest.mark.parametrize("fixture", ["smtp_starttls", "smtps"])
-def test_mail_arrives_over_tls_with_credentials_that_are_escaped(
-    fixture, request, generate: Generate
-):
+def test_mail_arrives_over_tls_with_credentials_that_are_escaped(fixture, request, generate: Generate):
     server = request.getfixturevalue(fixture)
     server.clear()
     assert quote(PASSWORD, "") in server.url()

@@ -204,9 +204,7 @@ def archive(repository: Path) -> str:
     [(uvx, abbreviation), (pipx, archive), (plain, checkout), (plain, address), (uvx, archive)],
     ids=lambda function: function.__name__,
 )
-def test_every_way_gives_the_same_project(
-    tool: Callable, source: Callable, shared, repository, expected, tmp_path
-):
+def test_every_way_gives_the_same_project(tool: Callable, source: Callable, shared, repository, expected, tmp_path):
     environment = user_environment(shared) | {
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.file://{tmp_path}/network/.insteadOf",
@@ -224,9 +222,7 @@ def test_every_way_gives_the_same_project(
 # Without a network
 
 
-def without_network(
-    command: list[str], directory: Path, **variables: str
-) -> subprocess.CompletedProcess[str]:
+def without_network(command: list[str], directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command where there is no network at all."""
     namespace = ["unshare", "--map-root-user", "--net"]
     if not shutil.which("unshare") or run([*namespace, "true"], directory, dict(os.environ)).stderr:
@@ -244,9 +240,7 @@ def test_generation_needs_no_network(template, tmp_path, expected):
     assert tree(tmp_path / "my_project") == expected
 
 
-def test_a_first_start_without_network_says_so_and_uvs_cache_is_enough(
-    template, generate, tmp_path
-):
+def test_a_first_start_without_network_says_so_and_uvs_cache_is_enough(template, generate, tmp_path):
     announced = cookiecutter(template, tmp_path, "--no-input").stdout
     assert "The first start downloads the dependencies: it needs the network.\n" in announced
     project = tmp_path / "my_project"

@@ -193,9 +193,7 @@ def observe(server: Server) -> dict[str, Any]:
         return "; Secure" in cookie
 
     def is_strict(policy: str | None) -> bool | None:
-        return (
-            policy and "default-src 'self';" in policy and not re.search(r"unsafe|\*|data:", policy)
-        )
+        return policy and "default-src 'self';" in policy and not re.search(r"unsafe|\*|data:", policy)
 
     return {
         "redirect": (plain.status, plain.headers["Location"]),
@@ -298,11 +296,7 @@ def test_readyz_fails_within_seconds_while_the_database_hangs(project: Project, 
     server = project.serve(**environment)
 
     def log_in() -> int:
-        return (
-            SecureVisitor(server)
-            .submit("/admin/login/", username="ada", password="a-long-password")
-            .status
-        )
+        return SecureVisitor(server).submit("/admin/login/", username="ada", password="a-long-password").status
 
     assert log_in() == 302  # leaves a connection open, which hangs with the rest
     assert server.get("/readyz", PROBE).status == 200
@@ -399,9 +393,7 @@ def test_a_request_has_one_id_in_all_its_lines_and_its_response(project: Project
     assert set(outside) == {"gunicorn.error"}
 
 
-TEXT_LINE = (
-    r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00 (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+ \[[\w.-]+\] "
-)
+TEXT_LINE = r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00 (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+ \[[\w.-]+\] "
 
 
 def test_text_is_for_people(project: Project):

@@ -115,9 +115,7 @@ def test_an_env_that_is_a_link_stays_one(again, project, tmp_path):
     assert not (tmp_path / "secrets of the office, not mounted today").exists()
 
 
-def test_without_hooks_the_first_command_tells_how_to_make_an_env(
-    template, tmp_path, virtual_environment
-):
+def test_without_hooks_the_first_command_tells_how_to_make_an_env(template, tmp_path, virtual_environment):
     result = cookiecutter(template, tmp_path, "--no-input", "--accept-hooks", "no")
     assert result.returncode == 0, result.stderr
     project = tmp_path / "my_project"
@@ -126,9 +124,7 @@ def test_without_hooks_the_first_command_tells_how_to_make_an_env(
     for command in (["honcho", "start"], ["python", "manage.py", "check"]):
         start = run(command, project, home)
         assert start.returncode != 0
-        told = re.search(
-            r"No \.env yet\? .*: (cp \.env\.example \.env)", start.stdout + start.stderr
-        )
+        told = re.search(r"No \.env yet\? .*: (cp \.env\.example \.env)", start.stdout + start.stderr)
         assert told, start.stdout + start.stderr
         assert "Traceback" not in start.stdout + start.stderr
     assert run(["sh", "-ec", told[1]], project, home).returncode == 0

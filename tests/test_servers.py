@@ -24,9 +24,7 @@ MODULES = Path(__file__).parent
 def processes_of(directory: Path) -> list[psutil.Process]:
     """Return the processes that work in `directory`, as all those of a server do."""
     return [
-        process
-        for process in psutil.process_iter(["cwd"])
-        if (process.info["cwd"] or "").startswith(str(directory))
+        process for process in psutil.process_iter(["cwd"]) if (process.info["cwd"] or "").startswith(str(directory))
     ]
 
 
@@ -158,9 +156,7 @@ def test_smtp_wants_starttls(smtp_starttls):
 
 
 def test_a_url_carries_any_password(redis_tls):
-    assert redis_tls.url("/1", a="b") == (
-        f"rediss://app:p%40ss%3Aw%2Frd%2C%3B%23%25@127.0.0.1:{redis_tls.port}/1?a=b"
-    )
+    assert redis_tls.url("/1", a="b") == (f"rediss://app:p%40ss%3Aw%2Frd%2C%3B%23%25@127.0.0.1:{redis_tls.port}/1?a=b")
 
 
 def test_a_server_that_cannot_start_shows_its_log_and_leaves_nothing():
@@ -239,9 +235,7 @@ def test_a_missing_program_skips_and_says_how_to_install_it(tmp_path):
     assert "needs memcached: apt-get install memcached" in outcome.stdout
 
 
-@pytest.mark.parametrize(
-    "test", ["def test_it(): pytest.skip('why')", "pytest.importorskip('why')"]
-)
+@pytest.mark.parametrize("test", ["def test_it(): pytest.skip('why')", "pytest.importorskip('why')"])
 def test_no_skips_makes_a_skip_a_failure(test, tmp_path):
     outcome = run_pytest(tmp_path, f"import pytest\n{test}", "-p", "no_skips", "--no-skips")
     assert outcome.returncode != 0

@@ -62,9 +62,7 @@ def balancer(ports: list[int], directory: Path) -> Iterator[int]:
     """Run HAProxy in front of `ports`; yield its own."""
     program = find_program("haproxy", "haproxy")
     port = free_port()
-    servers = "\n".join(
-        f"    server web{number} 127.0.0.1:{each}" for number, each in enumerate(ports)
-    )
+    servers = "\n".join(f"    server web{number} 127.0.0.1:{each}" for number, each in enumerate(ports))
     (directory / "haproxy.cfg").write_text(BALANCER.format(port=port, servers=servers))
     process = subprocess.Popen(
         [program, "-db", "-q", "-f", "haproxy.cfg"],
@@ -165,9 +163,7 @@ def test_no_acknowledged_write_is_lost_with_its_process(
             writers += [Writer(port, cookies, f"writer{number}") for number in range(WRITERS)]
             wait_until(lambda: written() >= WRITES_BEFORE, 60, state)
             victim = webs[1]
-            os.killpg(
-                victim.popen.pid, signal.SIGKILL
-            )  # master and workers at once: nobody says goodbye
+            os.killpg(victim.popen.pid, signal.SIGKILL)  # master and workers at once: nobody says goodbye
             victim.wait()
             before = written()
             wait_until(lambda: written() >= before + WRITES_AFTER, 60, state)
@@ -183,10 +179,7 @@ def test_no_acknowledged_write_is_lost_with_its_process(
     assert len(acknowledged) >= WRITES_BEFORE + WRITES_AFTER
     assert set(acknowledged) - set(rows) == set()
     assert len(rows) == len(set(rows))
-    served = {
-        web.port: sum('"path": "/admin/accounts/user/add/"' in line for line in web.stdout)
-        for web in webs
-    }
+    served = {web.port: sum('"path": "/admin/accounts/user/add/"' in line for line in web.stdout) for web in webs}
     assert all(served.values()), f"the balancer did not use all three: {served}"
     assert webs[0].get("/readyz").status == 200
     # Who was signed in stays so, whichever process answers.

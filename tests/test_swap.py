@@ -123,9 +123,7 @@ def test_a_database_is_restored_elsewhere_and_attached(postgresql, tmp_path, gen
             dump = shutil.which("pg_dump") or pytest.skip("needs pg_dump")
         psql = dump.with_name("psql") if hasattr(dump, "with_name") else shutil.which("psql")
         plain = {"PATH": os.environ["PATH"]}
-        dumped = subprocess.run(
-            [dump, deploy["DATABASE_URL"]], capture_output=True, check=True, env=plain
-        )
+        dumped = subprocess.run([dump, deploy["DATABASE_URL"]], capture_output=True, check=True, env=plain)
         subprocess.run(
             [psql, "-v", "ON_ERROR_STOP=1", "-q", "-d", url],
             input=dumped.stdout,

@@ -303,8 +303,7 @@ def test_a_worker_keeps_its_connections(queue, postgresql):
         queue.wait_for(word)
         with psycopg.connect(queue.variables["DATABASE_URL"]) as connection:
             pids = connection.execute(
-                "SELECT pid FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
             used |= set(pids)
     assert len(used) == 2, "one is its heart's"

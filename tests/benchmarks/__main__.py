@@ -27,17 +27,13 @@ def take(lab: Lab, measure: Measure) -> None:
         measure.skipped = "failed"
         print(f"\n{error}", flush=True)
     verdict = {True: "", False: "  MISSED", None: ""}[measure.met]
-    outcome = (
-        measure.skipped or f"{report.shown(measure)} {measure.goal and f'(goal {measure.goal})'}"
-    )
+    outcome = measure.skipped or f"{report.shown(measure)} {measure.goal and f'(goal {measure.goal})'}"
     print(f" {outcome}{verdict}  [{time.monotonic() - started:.0f} s]", flush=True)
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        prog=report.COMMAND, description="Measure a generated project."
-    )
+    parser = argparse.ArgumentParser(prog=report.COMMAND, description="Measure a generated project.")
     parser.add_argument("what", nargs="?", choices=["projects", "gunicorn"], default="projects")
     parser.add_argument("--quick", action="store_true", help="two short rounds, to try it out")
     parser.add_argument("--only", default="", metavar="WORD", help="measures whose name has WORD")

@@ -29,10 +29,7 @@ CONNECTIONS = 256
 def load_each(lab: Lab, options: dict[str, tuple[str, ...]], path: str) -> Iterator[Round]:
     """Load the project with each of some options in turn."""
     with ExitStack() as stack:
-        servers = {
-            name: stack.enter_context(lab.generated.served(*option))
-            for name, option in options.items()
-        }
+        servers = {name: stack.enter_context(lab.generated.served(*option)) for name, option in options.items()}
         yield from loads(lab, servers, path, "per_second", connections=4 * THREADS)
 
 
@@ -129,10 +126,7 @@ def memory_by_freeze(lab: Lab) -> Iterator[Round]:
 def lost_by_keep_alive(lab: Lab) -> Iterator[Round]:
     """A proxy that keeps connections longer than the server sends into closed ones."""
     with ExitStack() as stack:
-        servers = {
-            name: stack.enter_context(lab.generated.served(*option))
-            for name, option in KEEP_ALIVE.items()
-        }
+        servers = {name: stack.enter_context(lab.generated.served(*option)) for name, option in KEEP_ALIVE.items()}
         for _ in lab.each_round():
             connections = {
                 name: [stack.enter_context(closing(server.connect())) for _ in range(10)]
@@ -169,16 +163,11 @@ def stop_by_keep_alive(lab: Lab) -> Iterator[Round]:
         yield taken
 
 
-@measure(
-    f"backlog: {CONNECTIONS} visitors at once, all answered after", "s", tuple(BACKLOG), into=VALUES
-)
+@measure(f"backlog: {CONNECTIONS} visitors at once, all answered after", "s", tuple(BACKLOG), into=VALUES)
 def burst_by_backlog(lab: Lab) -> Iterator[Round]:
     """Who does not fit into the backlog tries again a second later."""
     with ExitStack() as stack, ThreadPoolExecutor(CONNECTIONS) as visitors:
-        servers = {
-            name: stack.enter_context(lab.generated.served(*option))
-            for name, option in BACKLOG.items()
-        }
+        servers = {name: stack.enter_context(lab.generated.served(*option)) for name, option in BACKLOG.items()}
         for number in lab.each_round():
             taken = {}
             for name in in_turn(number, *servers):

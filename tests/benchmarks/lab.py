@@ -139,9 +139,7 @@ class Server:
         """Return a connection that is kept until it is closed."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS_TO_START)
 
-    def get(
-        self, path: str, headers: dict[str, str] = HEADERS
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def get(self, path: str, headers: dict[str, str] = HEADERS) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Return status, headers and body of a page, fetched on a connection of its own."""
         connection = self.connect()
         try:
@@ -412,9 +410,7 @@ class Lab:
         for name in ("benchmark_pages.py", "benchmark_tasks.py", "benchmark_query.py"):
             shutil.copy(ADDED / name, directory)
         with urls.open("a") as file:
-            file.write(
-                "\nfrom benchmark_pages import urlpatterns as added\n\nurlpatterns += added\n"
-            )
+            file.write("\nfrom benchmark_pages import urlpatterns as added\n\nurlpatterns += added\n")
 
 
 def machine() -> dict[str, Any]:

@@ -158,17 +158,13 @@ import config.health, config.urls, accounts.admin, jobs.tasks, pages.views
 """
 
 
-@measure(
-    "import of the project's own modules (`-X importtime`, self)", "ms", (GENERATED,), at_most=15
-)
+@measure("import of the project's own modules (`-X importtime`, self)", "ms", (GENERATED,), at_most=15)
 def own_imports(lab: Lab) -> Iterator[Round]:
     """What the template adds to the import of Django and of its libraries."""
     site = lab.generated
     program = str(lab.compiled / "bin/python")
     environment = site.environment | {"DJANGO_SETTINGS_MODULE": site.settings}
-    own = re.compile(
-        r"import time:\s+(\d+) \|\s+\d+ \| +(?:accounts|config|jobs|pages)\b", re.ASCII
-    )
+    own = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(?:accounts|config|jobs|pages)\b", re.ASCII)
     for _ in lab.each_round():
         command = [program, "-X", "importtime", "-c", OWN_MODULES]
         done = generation.run(command, site.directory, environment)
@@ -295,9 +291,7 @@ def static_file(lab: Lab, *, encoding: str, status: int = 200) -> Iterator[Round
         headers = {"Accept-Encoding": encoding}
         answer = server.get(found[1], HEADERS | headers)[1]
         if answer["Content-Encoding"] != encoding:
-            raise RuntimeError(
-                f"{found[1]} comes as {answer['Content-Encoding']}, not as {encoding}"
-            )
+            raise RuntimeError(f"{found[1]} comes as {answer['Content-Encoding']}, not as {encoding}")
         if status == 304:
             headers["If-None-Match"] = answer["ETag"]
         for number in lab.each_round():
@@ -381,16 +375,13 @@ def workers(lab: Lab, more: int, fewer: int) -> Iterator[Round]:
     with ExitStack() as stack:
         counts = {f"{count} workers": count for count in (more, fewer)}
         servers = {
-            name: stack.enter_context(lab.generated.served("--workers", str(count)))
-            for name, count in counts.items()
+            name: stack.enter_context(lab.generated.served("--workers", str(count))) for name, count in counts.items()
         }
         yield from loads(lab, servers, LOGIN, "per_second", connections=4 * THREADS)
 
 
 # Two processes of the server and wrk share two CPUs: 1.5 and not 2.
-@measure(
-    "2 workers against 1, login page", "requests a second", ("2 workers", "1 workers"), at_least=1.5
-)
+@measure("2 workers against 1, login page", "requests a second", ("2 workers", "1 workers"), at_least=1.5)
 def two_workers(lab: Lab) -> Iterator[Round]:
     """Another core is used."""
     if (os.cpu_count() or 1) < 2:
@@ -485,9 +476,7 @@ def tasks_a_second(url: str, count: int) -> float:
     return count / (max(times) - min(times))
 
 
-@measure(
-    "tasks, SQLite, against the library's own worker and settings", "tasks a second", at_least=0.95
-)
+@measure("tasks, SQLite, against the library's own worker and settings", "tasks a second", at_least=0.95)
 def tasks_on_sqlite(lab: Lab) -> Iterator[Round]:
     """WAL against Django's default."""
     return tasks(lab, lambda site: f"sqlite:///{site.directory / 'tasks.sqlite3'}")
@@ -533,9 +522,7 @@ def generation_time(lab: Lab) -> Iterator[Round]:
         yield taken | {"2 startprojects + start": 2 * taken["startproject"] + taken["start"]}
 
 
-@measure(
-    "keystroke to first page: generate, install, migrate, serve", "s", ("seconds",), at_most=15
-)
+@measure("keystroke to first page: generate, install, migrate, serve", "s", ("seconds",), at_most=15)
 def keystroke_to_first_page(lab: Lab) -> Iterator[Round]:
     """The README's commands; what uv needs is in its cache, so it asks no package index."""
     lab.install_once()
@@ -564,9 +551,7 @@ def project_tests(lab: Lab) -> Iterator[Round]:
     """All of them, on SQLite; once."""
     project = lab.install_once()
     started = time.perf_counter()
-    done = generation.run(
-        ["uv", "run", "--offline", "pytest", "-q"], project, lab.user, seconds=300
-    )
+    done = generation.run(["uv", "run", "--offline", "pytest", "-q"], project, lab.user, seconds=300)
     if done.returncode:
         raise RuntimeError(done.stdout)
     yield {"seconds": time.perf_counter() - started}

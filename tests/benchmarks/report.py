@@ -38,10 +38,7 @@ def as_json(measures: list[Measure], facts: dict[str, Any]) -> str:
             "result": measure.result and round(measure.result, 4),
             "met": measure.met,
             "skipped": measure.skipped,
-            "rounds": [
-                {key: float(f"{value:.5g}") for key, value in taken.items()}
-                for taken in measure.rounds
-            ],
+            "rounds": [{key: float(f"{value:.5g}") for key, value in taken.items()} for taken in measure.rounds],
         }
         for measure in measures
     ]
@@ -56,9 +53,7 @@ def table(measures: list[Measure]) -> str:
     ]
     for measure in measures:
         if measure.skipped:
-            lines.append(
-                f"| {measure.name} | | | | skipped: {measure.skipped} | {measure.goal} | |"
-            )
+            lines.append(f"| {measure.name} | | | | skipped: {measure.skipped} | {measure.goal} | |")
             continue
         medians = [number(measure.medians[key]) for key in measure.of]
         values = medians if measure.is_ratio else ["", ""]
@@ -73,9 +68,7 @@ def values_table(measures: list[Measure]) -> str:
     lines = ["| value: what it decides | unit | |", "|---|---|---|"]
     for measure in measures:
         values = [f"{key}: {number(value)}" for key, value in measure.medians.items()]
-        shown = [
-            f"**{value}**" if value.startswith(f"{measure.of[0]}:") else value for value in values
-        ]
+        shown = [f"**{value}**" if value.startswith(f"{measure.of[0]}:") else value for value in values]
         lines.append(f"| {measure.name} | {measure.unit} | {measure.skipped or ', '.join(shown)} |")
     return "\n".join(lines) + "\n"
 
@@ -106,9 +99,7 @@ def plot(measures: list[Measure], title: str) -> str:
                 f'<text x="{LEFT + max(width, LINE - LEFT) + 8:.0f}" y="{top + 14}">{value}</text>',
             ]
         top += ROW + 12
-    body.append(
-        f'<line x1="{LINE}" y1="34" x2="{LINE}" y2="{top}" stroke="#222" stroke-width="2"/>'
-    )
+    body.append(f'<line x1="{LINE}" y1="34" x2="{LINE}" y2="{top}" stroke="#222" stroke-width="2"/>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {RIGHT} {top + 12}" role="img">\n'
         f"<title>{escape(title)}</title>\n"
@@ -170,9 +161,7 @@ def write_values(directory: Path, measures: list[Measure], facts: dict[str, Any]
     (directory / "gunicorn.md").write_text(text, encoding="utf-8")
 
 
-def write(
-    directory: Path, measures: list[Measure], facts: dict[str, Any], packages: dict[str, int]
-) -> None:
+def write(directory: Path, measures: list[Measure], facts: dict[str, Any], packages: dict[str, int]) -> None:
     """Write benchmarks.json, benchmarks.svg and README.md."""
     directory.mkdir(parents=True, exist_ok=True)
     title = f"A generated project against its goals, {facts['date']}"

@@ -133,7 +133,7 @@ def _postgresql_options() -> tuple[set[str], dict[str, Any]]:
 def _mysql_options() -> tuple[set[str], dict[str, Any]]:
     # PyMySQL, which passes all tests on MariaDB: mysqlclient has no wheel for Linux, and without a compiler, pkg-config
     # and the headers of MariaDB it cannot be installed.
-    need("pymysql", "pymysql")
+    need("pymysql", "pymysql[rsa]")
     import pymysql
 
     pymysql.install_as_MySQLdb()

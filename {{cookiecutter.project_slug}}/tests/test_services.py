@@ -103,7 +103,7 @@ def test_a_missing_client_comes_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(services, "find_spec", lambda module: None)
     with pytest.raises(InvalidError, match=r'not installed: uv add "psycopg\[binary,pool\]"'):
         services.database("postgres://user:pass@db/name")
-    with pytest.raises(InvalidError, match='not installed: uv add "pymysql"'):
+    with pytest.raises(InvalidError, match=r'not installed: uv add "pymysql\[rsa\]"'):
         services.database("mysql://user:pass@db/name")
     with pytest.raises(InvalidError, match=r'not installed: uv add "django-storages\[s3\]"'):
         services.storage("s3://bucket")
