@@ -294,6 +294,18 @@ def test_a_worker_survives_its_database(queue, request):
         assert PASSWORD not in worker.output
 
 
+@pytest.mark.parametrize("queue", ["postgresql", "mariadb"], indirect=True)
+def test_a_worker_may_start_before_its_database(queue, request):
+    server = request.getfixturevalue(request.node.callspec.params["queue"])
+    with server.stopped():
+        worker = queue.worker()
+        worker.wait_for("next try in 1 s")
+    queue.shell("jot.enqueue('one')")
+    queue.wait_for("one")
+    assert worker.stop() == 0, worker.output
+    assert "Traceback" not in worker.output
+
+
 @on_postgresql
 def test_a_worker_keeps_its_connections(queue, postgresql):
     worker = queue.worker()

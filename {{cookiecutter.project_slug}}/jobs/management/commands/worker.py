@@ -38,6 +38,8 @@ class Command(BaseCommand):
     """Runs until a signal: a process that ends by itself would stop honcho and all others with it."""
 
     help = "Run background tasks while TASKS=database; otherwise wait."
+    # On MySQL and SQLite the checks of django-tasks-db's models ask the database, which may be away for now.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options: all are seconds."""
