@@ -38,7 +38,6 @@ def settle() -> None:
                     path.rmdir()
                 elif path.lstat().st_mtime_ns >= since:
                     path.unlink()
-    Path("manage.py").chmod(Path("manage.py").stat().st_mode | 0o100)  # a zip file of the template loses it
 
 
 def write_env() -> None:
@@ -71,6 +70,7 @@ if __name__ == "__main__":
     try:
         settle()
         write_env()
+        Path("manage.py").chmod(Path("manage.py").stat().st_mode | 0o100)  # a zip file of the template loses it
         git_init()
     except OSError as error:
         sys.exit(f"The project is not complete: {error}. Once that is solved, generate it again.")
