@@ -270,6 +270,14 @@ class Process:
         """The end of the output, for messages."""
         return "\n".join([*self.lines[-40:], self.prompt])
 
+    def wait_until_quiet(self, seconds: float = 1) -> None:
+        """Return when nothing was printed for so long: honcho's handler of Ctrl-C fails in the middle of a print."""
+        seen, since = -1, time.monotonic()
+        while time.monotonic() - since < seconds:
+            if len(self.lines) != seen:
+                seen, since = len(self.lines), time.monotonic()
+            time.sleep(0.02)
+
     def wait_for(self, pattern: str, seconds: float = SECONDS_TO_START) -> re.Match[str]:
         """Return the first match of `pattern` in a line of the output."""
 

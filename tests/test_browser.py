@@ -40,7 +40,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def get(server: Server, width: int = 1200) -> Page:
         page = browser.new_page(base_url=f"http://127.0.0.1:{server.port}", viewport={"width": width, "height": 800})
-        page.on("console", lambda line: complaints.append(f"{line.text} {line.location}"))
+        page.on("console", lambda line: line.type == "error" and complaints.append(f"{line.text} {line.location}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         pages.append(page)
         return page

@@ -103,9 +103,11 @@ def test_the_generated_suite_passes_on_every_database(database, request, generat
     url = "sqlite:///elsewhere.sqlite3"
     if database != "sqlite":
         url = request.getfixturevalue(database).create_database()
-    result = generate().run("pytest", "-q", DATABASE_URL=url, seconds=180)
+    project = generate(database={"mariadb": "mysql"}.get(database, database))
+    result = project.run("pytest", "-q", "-rs", DATABASE_URL=url, seconds=300)
     assert result.returncode == 0, result.stdout
-    assert "skipped" not in result.stdout.splitlines()[-1]
+    skipped = re.findall(r"(?m)^SKIPPED .*", result.stdout)
+    assert [line for line in skipped if "uv.lock" not in line and "storages" not in line] == []
 
 
 # The ways to a server

@@ -195,8 +195,8 @@ MUTATIONS = [
         replace=[
             (
                 "config/settings.py",
-                'CACHES = {"d',
-                'DATABASES = {"default": services.database("sqlite:///db.sqlite3")}\nCACHES = {"d',
+                "CACHES = {",
+                'DATABASES = {"default": services.database("sqlite:///db.sqlite3")}\nCACHES = {',
             )
         ],
     ),

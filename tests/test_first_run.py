@@ -81,6 +81,7 @@ def test_uv_run_honcho_start_is_all_it_takes(generate: Generate):
     edit_and_look(project, server)
 
     began = time.monotonic()
+    server.wait_until_quiet()
     server.type(b"\x03")
     server.wait()
     assert time.monotonic() - began < 5
@@ -105,7 +106,8 @@ def test_a_page_that_hangs_does_not_keep_control_c_from_stopping_it(generate: Ge
         waiting.sendall(b"GET /?slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
         server.get("/livez")
         began = time.monotonic()
-        server.type(b"\x03")
+        server.wait_until_quiet()
+    server.type(b"\x03")
         server.wait()
         assert time.monotonic() - began < 10
     assert "SIGKILL" not in server.output  # by honcho, which has no more patience
@@ -171,6 +173,7 @@ def test_breakpoint_works_under_runserver(generate: Generate):
     asking.join(30)
     assert answers == [200]
     assert listeners(port) == {"127.0.0.1"}
+    server.wait_until_quiet()
     server.type(b"\x03")
     server.wait()
 

@@ -92,6 +92,7 @@ class Shell:
         if serves:
             process.wait_until_ready(seconds=180)
             assert process.get("/", address="localhost").status == 200
+            process.wait_until_quiet()
             process.type(b"\x03")
             process.wait()
         else:
@@ -250,7 +251,7 @@ def test_the_commands_of_the_project_work_as_written(with_uv, shell, generate: G
 
 def documented_environment(project: Project) -> dict[str, str]:
     """Return the environment that the README shows for production, with a key made as it says."""
-    (block,) = (b for b in blocks(readme(project), "sh") if "ALLOWED_HOSTS=" in b)
+    (block,) = (b for b in blocks(readme(project), "sh") if b.startswith("SECRET_KEY="))
     variables = dict(re.findall(r"(?m)^([A-Z_]+)=(\S+)", block))
     recipe = re.search(r'(?m)^SECRET_KEY=… +# python -c "(.+)"$', block)
     assert recipe, block

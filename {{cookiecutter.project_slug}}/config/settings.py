@@ -27,8 +27,8 @@ if SECRET_KEY and SECRET_KEY.startswith("django-insecure-") and not DEBUG:
     env.refuse("SECRET_KEY", "is the public key of .env.example, and DEBUG is off", NEW_KEY)
 SECRET_KEY_FALLBACKS = env.strings("SECRET_KEY_FALLBACKS", default=[])
 
-NEEDED = {"default": [] if DEBUG else REQUIRED, "because": "while DEBUG is off"}
-ALLOWED_HOSTS = env.strings("ALLOWED_HOSTS", pattern=HOST, example="www.example.com", **NEEDED)
+needed = {"default": [] if DEBUG else REQUIRED, "because": "while DEBUG is off"}
+ALLOWED_HOSTS = env.strings("ALLOWED_HOSTS", pattern=HOST, example="www.example.com", **needed)
 CSRF_TRUSTED_ORIGINS = env.strings("CSRF_TRUSTED_ORIGINS", default=[], pattern=ORIGIN, example="https://example.com")
 
 
