@@ -4,6 +4,7 @@ import json
 import socket
 import socketserver
 import ssl
+import re
 import string
 import struct
 import time

@@ -80,8 +80,8 @@ def test_uv_run_honcho_start_is_all_it_takes(generate: Generate):
     assert listeners(server.port) == {"127.0.0.1"}
     edit_and_look(project, server)
 
-    began = time.monotonic()
     server.wait_until_quiet()
+    began = time.monotonic()
     server.type(b"\x03")
     server.wait()
     assert time.monotonic() - began < 5
@@ -105,9 +105,9 @@ def test_a_page_that_hangs_does_not_keep_control_c_from_stopping_it(generate: Ge
     with socket.create_connection(("127.0.0.1", server.port)) as waiting:
         waiting.sendall(b"GET /?slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
         server.get("/livez")
-        began = time.monotonic()
         server.wait_until_quiet()
-    server.type(b"\x03")
+        began = time.monotonic()
+        server.type(b"\x03")
         server.wait()
         assert time.monotonic() - began < 10
     assert "SIGKILL" not in server.output  # by honcho, which has no more patience

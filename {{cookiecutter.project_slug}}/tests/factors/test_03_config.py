@@ -182,7 +182,11 @@ def test_no_name_of_a_deploy_decides_anything():
                 found.append(f"{path}:{node.lineno} asks for the name of the machine")
     for path in tracked():
         code = path.suffix in (".py", ".toml", ".ini", ".cfg", ".json", ".yaml", ".yml", ".env") or ".env." in path.name
-        deploys_of_code = len(path.parts) < 4 and path.parts[0] not in (".github", "tests", "static")
+        deploys_of_code = len(path.parts) < (4 if path.suffix == ".py" else 3) and path.parts[0] not in (
+            ".github",
+            "tests",
+            "static",
+        )
         if code and deploys_of_code and not is_test(path) and words(str(path)) & (DEPLOYS | {"local"}):
             found.append(f"{path} is named after a deploy")
     for process, command in procfile().items():
