@@ -1,10 +1,10 @@
 """DATABASE_URL attaches a database: SQLite, PostgreSQL, MySQL or MariaDB, to the same code."""
 
 import json
+import re
 import socket
 import socketserver
 import ssl
-import re
 import string
 import struct
 import time

@@ -222,7 +222,7 @@ MUTATIONS = [
         "a query at import",
         {5},
         "V Build, release, run: the build needs a database or the network: "
-        "accounts/admin.py:.* uses /nowhere/db.sqlite3",
+        "accounts/admin.py:.* uses .*db.sqlite3",
         append={"accounts/admin.py": "\ntry:\n    COUNT = User.objects.count()\nexcept Exception:\n    COUNT = 0\n"},
     ),
     Mutation(
