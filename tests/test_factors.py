@@ -221,8 +221,7 @@ MUTATIONS = [
     Mutation(
         "a query at import",
         {5},
-        "V Build, release, run: the build needs a database or the network: "
-        "accounts/admin.py:.* uses .*db.sqlite3",
+        "V Build, release, run: the build needs a database or the network: accounts/admin.py:.* uses .*db.sqlite3",
         append={"accounts/admin.py": "\ntry:\n    COUNT = User.objects.count()\nexcept Exception:\n    COUNT = 0\n"},
     ),
     Mutation(
