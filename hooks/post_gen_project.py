@@ -70,7 +70,8 @@ if __name__ == "__main__":
     try:
         settle()
         write_env()
-        Path("manage.py").chmod(Path("manage.py").stat().st_mode | 0o100)  # a zip file of the template loses it
+        mode = os.stat("manage.py").st_mode  # executable by whoever may read it, which a zip of the template loses
+        os.chmod("manage.py", mode | (mode & 0o444) >> 2)
         git_init()
     except OSError as error:
         sys.exit(f"The project is not complete: {error}. Once that is solved, generate it again.")
