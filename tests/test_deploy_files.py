@@ -91,7 +91,7 @@ def test_what_was_not_chosen_leaves_no_file_and_no_mention(project: Project, ans
     unwanted += [] if deploy == "kubernetes" else [KUBERNETES_WORDS]
     other = {"postgresql": "mysql|mariadb", "mysql": "postgres", "sqlite": "postgres|mysql|mariadb"}
     for path, text in texts(project):
-        for words in unwanted:
+        for words in unwanted if "factors" not in path.parts else ():  # they look at what is there
             found = re.search(words, text, re.IGNORECASE)
             assert not found, f"{path} mentions {found}"
         if path.suffix != ".py" and path.name != "README.md" and "uv.lock" != path.name:
