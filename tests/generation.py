@@ -469,7 +469,11 @@ class Project:
         path = self.path / file
         text = path.read_text(encoding="utf-8")
         assert old in text, f"{old!r} is not in {file}"
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        # In one step, as editors do: a process that reloads would see half a file.
+        edited = self.path.with_name("edited")
+        edited.write_text(text.replace(old, new, 1), encoding="utf-8")
+        edited.chmod(path.stat().st_mode)
+        edited.replace(path)
 
     def start[Kind: Process](
         self, *command: str, kind: type[Kind] = Process, tty: bool = False, **variables: str

@@ -4,6 +4,7 @@ import http.client
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 from generation import PRODUCTION, Project, Server, free_port, user_environment, wait_until
 from servers import find_program
@@ -20,6 +22,7 @@ PAUSE = 0.015  # seconds from one request of a visitor to the next: 533 requests
 AT_LEAST = 200  # requests a second
 ENOUGH = 20_000  # requests
 INSTANCES = ("one", "two", "three")
+ENVIRONMENT = PRODUCTION | {"SECURE_SSL_REDIRECT": "false", "WEB_CONCURRENCY": "2", "LOG_LEVEL": "warning"}
 
 HAPROXY = """
 global
@@ -82,11 +85,12 @@ class Balancer(Server):
 
 
 class Load:
-    """Visitors that send requests at a steady pace, on connections that they keep."""
+    """Visitors that send requests at a steady pace, on connections that they keep, or on a new one each time."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, keep: bool = True) -> None:
         """Send to `port`."""
         self.port = port
+        self.keep = keep
         self.answers: Counter[str] = Counter()
         self.lock = threading.Lock()
         self.stopped = threading.Event()
@@ -103,6 +107,8 @@ class Load:
                 response = connection.getresponse()
                 response.read()
                 answer = str(response.status)
+                if not self.keep:
+                    connection.close()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 answer = type(error).__name__
@@ -145,11 +151,9 @@ class Site:
         for name in names:
             self.balancer.wait_until_up(name)
 
-    def start(self, name: str, **variables: str) -> Server:
+    def start(self, name: str) -> Server:
         """Start an instance on its port, and wait until it answers."""
-        given = {"PORT": str(self.ports[name]), "LOG_LEVEL": "warning", **variables}
-        environment = PRODUCTION | {"SECURE_SSL_REDIRECT": "false", "WEB_CONCURRENCY": "2"}
-        return self.project.serve(**environment, **given)
+        return self.project.serve(**ENVIRONMENT, PORT=str(self.ports[name]))
 
     def replace(self, name: str, *, drain: bool, kill: bool = False) -> None:
         """End an instance and start another in its place."""
@@ -166,13 +170,41 @@ class Site:
         self.balancer.wait_until_up(name)
 
 
+# What systemd does for a .socket unit: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
+KEEP_SOCKET = """
+import os, signal, socket, subprocess, sys
+
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=4096)
+os.dup2(listener.fileno(), 3)
+stopping = False
+
+def stop(number, frame):
+    global stopping
+    stopping = number == signal.SIGTERM
+    service.terminate()
+
+signal.signal(signal.SIGHUP, stop)
+signal.signal(signal.SIGTERM, stop)
+while not stopping:
+    command = ["sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec gunicorn config.wsgi"]
+    service = subprocess.Popen(command, pass_fds=[3])
+    service.wait()
+"""
+
+
 @pytest.fixture
-def site(generate: Callable[..., Project], tmp_path: Path) -> Iterator[Site]:
-    """Return three instances behind a balancer."""
+def released(generate: Callable[..., Project]) -> Project:
+    """Return a project that is ready to serve."""
     project = generate()
     assert project.manage("migrate", **PRODUCTION).returncode == 0
     assert project.manage("collectstatic", "--no-input", **PRODUCTION).returncode == 0
-    running = Site(project, tmp_path, INSTANCES)
+    return project
+
+
+@pytest.fixture
+def site(released: Project, tmp_path: Path) -> Iterator[Site]:
+    """Return three instances behind a balancer."""
+    running = Site(released, tmp_path, INSTANCES)
     yield running
     running.balancer.close()
 
@@ -210,3 +242,32 @@ def test_restarts_without_draining_lose_requests(site: Site):
             load.wait_for(AT_LEAST)
     report("terminated", load)
     assert load.failed < load.answers.total() / 20
+
+
+def test_a_restart_in_place_loses_requests_unless_the_socket_is_kept(released: Project):
+    instance = released.serve(**ENVIRONMENT)
+    with Load(instance.port, keep=False) as load:
+        for _ in range(3):
+            load.wait_for(AT_LEAST)
+            assert instance.stop() == 0, instance.output
+            instance = released.serve(**ENVIRONMENT, PORT=str(instance.port))
+    report("restarted in place", load)
+    assert load.failed > 0
+
+    port = free_port()
+    command = (sys.executable, "-c", KEEP_SOCKET, str(port))
+    instance = released.start(*command, kind=Server, **ENVIRONMENT)
+    instance.port = port
+    instance.wait_until_ready()
+    with Load(port, keep=False) as load:
+        for _ in range(3):
+            load.wait_for(AT_LEAST)
+            before = instance.children()
+            instance.popen.send_signal(signal.SIGHUP)
+            _, alive = psutil.wait_procs(before, 20)
+            assert not alive, instance.tail
+            instance.wait_until_ready()
+        load.wait_for(AT_LEAST)
+    report("restarted in place, socket kept", load)
+    assert load.failed == 0, load.answers
+    assert instance.stop() == 0, instance.output

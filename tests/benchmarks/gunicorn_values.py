@@ -1,7 +1,6 @@
 """Each value of the generated gunicorn.conf.py next to its alternatives, on the generated project.
 
-timeout and backlog are gunicorn's own; graceful_timeout follows from the 30 s after which platforms
-kill.
+timeout and backlog are gunicorn's own. A page that takes long takes 2 s here, so that a round is short.
 """
 
 import http.client
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from itertools import chain
 
-from tests.benchmarks.lab import HEADERS, LOGIN, THREADS, Lab
+from tests.benchmarks.lab import HEADERS, LOGIN, THREADS, Lab, Server
 from tests.benchmarks.measures import Measure, Round, in_turn, loads, measure
 
 VALUES: list[Measure] = []
@@ -22,6 +21,11 @@ CLASSES = {
 }
 THREAD_COUNTS = {str(count): ("--threads", str(count)) for count in (2, 4, 8, 16)}
 KEEP_ALIVE = {f"{seconds} s": ("--keep-alive", str(seconds)) for seconds in (100, 2)}
+TIMEOUT = {
+    "gthread, timeout 1 s": ("--timeout", "1"),
+    "sync, timeout 1 s": ("--timeout", "1", "--worker-class", "sync", "--threads", "1"),
+}
+GRACE = {"25 s": (), "1 s": ("--graceful-timeout", "1")}
 BACKLOG = {str(length): ("--backlog", str(length)) for length in (2048, 16)}
 CONNECTIONS = 256
 
@@ -174,4 +178,38 @@ def burst_by_backlog(lab: Lab) -> Iterator[Round]:
                 started = time.perf_counter()
                 list(visitors.map(servers[name].get, ["/livez"] * CONNECTIONS))
                 taken[name] = time.perf_counter() - started
+            yield taken
+
+
+def asked(server: Server, path: str) -> bool:
+    """Return whether a page comes."""
+    with suppress(OSError, http.client.HTTPException):
+        return server.get(path)[0] == 200
+    return False
+
+
+@measure("timeout: pages of 2 s that came, of 4", "", tuple(TIMEOUT), into=VALUES)
+def slow_pages_by_timeout(lab: Lab) -> Iterator[Round]:
+    """With threads it is for a worker that hangs as a whole, not for a page; 30 s is gunicorn's own."""
+    with ThreadPoolExecutor(4) as visitors:
+        for number in lab.each_round():
+            taken = {}
+            for name in in_turn(number, *TIMEOUT):
+                with lab.generated.served(*TIMEOUT[name]) as server:
+                    taken[name] = sum(visitors.map(asked, [server] * 4, ["/slow/"] * 4))
+            yield taken
+
+
+@measure("graceful_timeout: pages of 2 s that came, of 4, asked for before SIGTERM", "", tuple(GRACE), into=VALUES)
+def slow_pages_by_grace(lab: Lab) -> Iterator[Round]:
+    """25 s leave the platform's 30 some for the rest of the exit."""
+    with ThreadPoolExecutor(4) as visitors:
+        for number in lab.each_round():
+            taken = {}
+            for name in in_turn(number, *GRACE):
+                with lab.generated.served(*GRACE[name]) as server:
+                    pages = [visitors.submit(asked, server, "/slow/") for _ in range(4)]
+                    time.sleep(0.5)  # all four are being answered
+                    server.stop()
+                    taken[name] = sum(page.result() for page in pages)
             yield taken

@@ -1,4 +1,4 @@
-"""Pages that the benchmark adds to both projects: nothing, a query, something that takes 50 ms."""
+"""Pages that the benchmark adds to both projects: nothing, a query, something that takes 50 ms, or 2 s."""
 
 import time
 
@@ -23,4 +23,10 @@ def wait(request: HttpRequest) -> HttpResponse:
     return HttpResponse("waited")
 
 
-urlpatterns = [path("plain/", plain), path("query/", query), path("wait/", wait)]
+def slow(request: HttpRequest) -> HttpResponse:
+    """Answer as a page does that makes a report."""
+    time.sleep(2)
+    return HttpResponse("done")
+
+
+urlpatterns = [path("plain/", plain), path("query/", query), path("wait/", wait), path("slow/", slow)]

@@ -9,6 +9,7 @@ Not testable here: that the backing services carry the load of many processes.
 import ast
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,19 +52,21 @@ def test_processes_of_each_type_work_side_by_side(deploy, tmp_path):
         f"honcho start -f Procfile -e {tmp_path}/none -p {base} -c web=2,worker=2,release=0", WEB_CONCURRENCY="2"
     )
 
-    up = wait(lambda: (answers(base) and answers(base + 1)) or formation.popen.poll() is not None)
-    assert formation.popen.poll() is None, (
-        f"{FACTOR}: a process of the formation ended, and with it all:\n{formation.output}"
-    )
+    def alive_until(condition: Callable[[], object], seconds: float = SECONDS) -> bool:
+        """Wait while the formation runs: when one of its processes ends, honcho ends all others."""
+        met = wait(lambda: formation.popen.poll() is not None or condition(), seconds)
+        ended = formation.popen.poll() is not None
+        assert not ended, f"{FACTOR}: a process of the formation ended, and with it all:\n{formation.output}"
+        return bool(met)
+
+    up = alive_until(lambda: answers(base) and answers(base + 1))
     assert up, f"{FACTOR}: two web processes do not answer side by side: see VII Port binding\n{formation.output}"
-    pids = with_home(place.environment["HOME"])
-    if pids:  # Linux: the processes that share a port are gunicorn's own and those that it was told to run
-        count = wait(lambda: len([pid for pid in with_home(place.environment["HOME"]) if port_of(pid, base)]) > 2, 5)
+    home = place.environment["HOME"]
+    if with_home(home):  # Linux: the processes that share a port are gunicorn's own and those that it was told to run
+        count = alive_until(lambda: len([pid for pid in with_home(home) if port_of(pid, base)]) > 2, 5)
         assert count, f"{FACTOR}: WEB_CONCURRENCY=2 does not give two processes on one port: the code decides it"
     runs = tmp_path / "runs"
-    done = wait(lambda: runs.exists() and len(runs.read_text().splitlines()) >= len(tasks))
-    ended = formation.popen.poll() is not None
-    assert not ended, f"{FACTOR}: a process of the formation ended, and with it all:\n{formation.output}"
+    done = alive_until(lambda: runs.exists() and len(runs.read_text().splitlines()) >= len(tasks))
     assert done, f"{FACTOR}: two workers did not do {len(tasks)} tasks within {SECONDS:.0f} s:\n{formation.output}"
     lines = [line.split() for line in runs.read_text().splitlines()]
     finished = wait(lambda: set(place.ask(STATES)) == {"SUCCESSFUL"}, 5)
