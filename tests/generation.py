@@ -56,6 +56,9 @@ PRODUCTION = {
     "ALLOWED_HOSTS": "www.example.com",
     "DATABASE_URL": "sqlite:///db.sqlite3",
 }
+# For tests that run a project's tests on their way: the factors take half a minute each time, and have tests of
+# their own here (test_generation.py, test_databases.py, test_factors.py).
+WITHOUT_FACTORS = {"PYTEST_ADDOPTS": "--ignore=tests/factors"}
 # The answers that the hooks refuse.
 REFUSED = {"database": "sqlite", "deploy": "kubernetes"}
 SECONDS_TO_START = 30

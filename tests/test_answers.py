@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cookiecutter.exceptions import FailedHookException
-from generation import CHOICES, THIS_PYTHON, Project
+from generation import CHOICES, THIS_PYTHON, WITHOUT_FACTORS, Project
 from generation import cookiecutter as command_line
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -188,7 +188,7 @@ def test_a_project_of_hostile_answers_passes_its_own_tests(attempt: Attempt, vir
     assert outcome.project, outcome.refusal
     project = Project(outcome.project, outcome.project.parent, virtual_environment(THIS_PYTHON))
     # The factors start every process of the project many times; names do not reach so far.
-    result = project.run("pytest", "-q", "--ignore=tests/factors", seconds=300)
+    result = project.run("pytest", "-q", seconds=300, **WITHOUT_FACTORS)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

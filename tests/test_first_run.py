@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from generation import (
+    WITHOUT_FACTORS,
     Project,
     Server,
     Visitor,
@@ -44,7 +45,8 @@ def shows(server: Server, text: str, path: str = "/") -> Callable[[], bool]:
 
     def condition() -> bool:
         with contextlib.suppress(OSError):  # between two workers there is none
-            return text in server.get(path).text
+            page = server.get(path)
+            return page.status == 200 and text in page.text
         return False
 
     return condition
@@ -63,7 +65,7 @@ def edit_and_look(project: Project, server: Server) -> None:
     project.edit(
         "pages/views.py",
         'return render(request, "pages/home.html", context)',
-        'return HttpResponse("New code")',
+        'from django.http import HttpResponse\n\n    return HttpResponse("New code")',
     )
     wait_until(shows(server, "New code"), 20, lambda: server.tail)
 
@@ -190,7 +192,7 @@ def test_a_fresh_clone_passes_its_tests(generate: Generate, tmp_path: Path):
         result = project.run(*command)
         assert result.returncode == 0, result.stderr
     assert not (clone / ".env").exists()
-    result = project.run("pytest", "-q", "--ignore", "tests/factors", directory=clone)
+    result = project.run("pytest", "-q", directory=clone, **WITHOUT_FACTORS)
     assert result.returncode == 0, result.stdout
     status = project.run("git", "status", "--short", directory=clone)
     assert status.stdout == ""
@@ -227,5 +229,5 @@ VIEWS, MODELS, SETTINGS = "pages/views.py", "accounts/models.py", "config/settin
 def test_the_checks_of_the_project_find(file, old, new, command, generate: Generate):
     project = generate()
     project.edit(file, old, new)
-    result = project.run(*command.split(), *(["-q", "-x"] if command == "pytest" else []))
+    result = project.run(*command.split(), *(["-q", "-x"] if command == "pytest" else []), **WITHOUT_FACTORS)
     assert result.returncode != 0, result.stdout

@@ -16,6 +16,7 @@ from generation import (
     QUESTIONS,
     TEMPLATE,
     THIS_PYTHON,
+    WITHOUT_FACTORS,
     Project,
     Server,
     find_python,
@@ -148,7 +149,7 @@ def hosted(template: Path, tmp_path: Path) -> dict[str, str]:
 def test_the_commands_of_the_template_work_as_written(shell, hosted, tmp_path: Path):
     place = tmp_path / "place"
     place.mkdir()
-    user = shell(place, **hosted)
+    user = shell(place, **hosted, **WITHOUT_FACTORS)
     typed = [c for block in blocks(section(README, "Start"), "console") for c in commands(block)]
     assert "uvx cookiecutter gh:org/template" in typed
     assert "uv run honcho start" in typed
@@ -243,7 +244,7 @@ def test_the_commands_of_the_project_work_as_written(with_uv, shell, generate: G
     found = [b for b in here if is_without_uv(b) is not with_uv]
     typed = [command for block in found for command in commands(block)]
     assert any(command.endswith("honcho start") for command in typed)
-    user = shell(project.path)
+    user = shell(project.path, **WITHOUT_FACTORS)
     for command in typed:
         user.type(command)
     assert user.directory == project.path

@@ -27,14 +27,14 @@ Generate = Callable[..., Project]
 
 
 def greeted(project: Project, deploy: dict[str, str], smtp: SMTP) -> Callable[[], list[str]]:
-    """Return a function: the addresses that a deploy's mail went to."""
+    """Return a function: the addresses that a deploy's mail went to, sorted: files have no order."""
 
     def read() -> list[str]:
         if deploy["EMAIL_URL"].startswith("smtp"):
-            return [message["To"] for message in smtp.messages]
+            return sorted(message["To"] for message in smtp.messages)
         letters = (project.path / deploy["EMAIL_URL"].removeprefix("file:")).glob("*")
         lines = [line for file in letters for line in file.read_text().splitlines()]
-        return [line.removeprefix("To: ") for line in lines if line.startswith("To: ")]
+        return sorted(line.removeprefix("To: ") for line in lines if line.startswith("To: "))
 
     return read
 

@@ -30,16 +30,20 @@ preload_app = True
 
 
 def when_ready(server: Arbiter) -> None:
-    """Load before the fork what the first request would: the addresses and the templates' tags, 3 MiB of four workers.
+    """Load before the fork what the first request would: addresses, templates' tags, forms, names of static files.
 
     A mistake in urls.py ends the master too then, and not each page.
     """
     if server.cfg.preload_app:
+        from django.core.files.storage import storages
+        from django.forms.renderers import get_default_renderer
         from django.template import engines
         from django.urls import get_resolver
 
+        storages["staticfiles"]
+        get_default_renderer().engine  # noqa: B018  a property that imports
         engines.all()
-        get_resolver().url_patterns  # noqa: B018  a property that imports
+        get_resolver().url_patterns  # noqa: B018
 
 
 # An edit restarts the worker, that of a template included, as Django caches those, and that of a module not imported

@@ -13,6 +13,7 @@ from tests.benchmarks.lab import Lab, Skipped, machine
 from tests.benchmarks.measures import MEASURES, Measure
 
 RESULTS = Path(__file__).with_name("results")
+README = Path(__file__).parents[2] / "README.md"
 
 
 def take(lab: Lab, measure: Measure) -> None:
@@ -69,6 +70,8 @@ def main() -> None:
             print(f"\n{report.table(measures)}")
             if output:
                 report.write(output, measures, facts, lab.packages)
+            if output == RESULTS:
+                report.show(README, report.summary(measures, facts))
         print(f"{facts['seconds']} s")
 
 

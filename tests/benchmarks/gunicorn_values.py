@@ -69,6 +69,7 @@ def memory_by_threads(lab: Lab) -> Iterator[Round]:
 
 # What is appended to gunicorn.conf.py.
 PRELOAD = {"on": "", "off": "preload_app = False"}
+READY = {"loads": "", "does nothing": "when_ready = lambda server: None"}
 FREEZE = {
     "no": "",
     "gc.freeze() before the fork": "import gc\npre_fork = lambda server, worker: gc.freeze()",
@@ -113,6 +114,12 @@ def start_by_preload(lab: Lab) -> Iterator[Round]:
 def memory_by_preload(lab: Lab) -> Iterator[Round]:
     """After some requests."""
     return memory(lab, four_workers(lab, PRELOAD))
+
+
+@measure("when_ready: memory of 4 workers", "MiB (PSS)", tuple(READY), into=VALUES)
+def memory_by_readiness(lab: Lab) -> Iterator[Round]:
+    """What each worker would otherwise load with its first request."""
+    return memory(lab, four_workers(lab, READY))
 
 
 @measure("no gc.freeze: memory of 4 workers", "MiB (PSS)", tuple(FREEZE), into=VALUES)

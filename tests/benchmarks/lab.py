@@ -256,9 +256,9 @@ class Lab:
         """End the database server."""
         self.stack.close()
 
-    def each_round(self) -> Iterator[int]:
-        """Count the rounds, and show them."""
-        for number in range(self.rounds):
+    def each_round(self, times: int = 1) -> Iterator[int]:
+        """Count the rounds, `times` as many for what is short, and show them."""
+        for number in range(self.rounds * times):
             self.progress(".", end="", flush=True)
             yield number
 
@@ -372,8 +372,19 @@ class Lab:
     @cached_property
     def generated(self) -> Site:
         """The generated project, released, with its own gunicorn.conf.py."""
-        directory = self.generate(self.directory / "generated")
+        return self.released("generated")
+
+    @cached_property
+    def unchecked(self) -> Site:
+        """The same, but it takes a connection for good without asking the database."""
+        return self.released("unchecked", '\nDATABASES["default"]["CONN_HEALTH_CHECKS"] = False\n')
+
+    def released(self, name: str, more: str = "") -> Site:
+        """Generate a project, with `more` settings, build it and release it."""
+        directory = self.generate(self.directory / name)
         self.add_to(directory, directory / "config/urls.py")
+        with (directory / "config/settings.py").open("a") as settings:
+            settings.write(more)
         environment = self.environment(self.postgresql.create_database())
         site = Site(GENERATED, directory, "config.settings", "config.wsgi", [], environment)
         site.run("python", "manage.py", "collectstatic", "--no-input")
@@ -407,7 +418,7 @@ class Lab:
 
     def add_to(self, directory: Path, urls: Path) -> None:
         """Add the benchmark's pages, tasks and programs to a project."""
-        for name in ("benchmark_pages.py", "benchmark_tasks.py", "benchmark_query.py"):
+        for name in ("benchmark_pages.py", "benchmark_tasks.py"):
             shutil.copy(ADDED / name, directory)
         with urls.open("a") as file:
             file.write("\nfrom benchmark_pages import urlpatterns as added\n\nurlpatterns += added\n")

@@ -161,6 +161,29 @@ def write_values(directory: Path, measures: list[Measure], facts: dict[str, Any]
     (directory / "gunicorn.md").write_text(text, encoding="utf-8")
 
 
+MARKS = ("<!-- benchmarks -->\n", "<!-- end of benchmarks -->\n")
+
+
+def summary(measures: list[Measure], facts: dict[str, Any]) -> str:
+    """Return what the README at the top says: the plot, and what has a goal."""
+    return "\n".join(
+        [
+            f"`{COMMAND}` wrote this: {described(facts)}.",
+            "",
+            "![Results by their goals](tests/benchmarks/results/benchmarks.svg)",
+            "",
+            table([measure for measure in measures if measure.goal]),
+        ]
+    )
+
+
+def show(readme: Path, text: str) -> None:
+    """Put `text` between the marks of a README."""
+    before, _, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    readme.write_text(f"{before}{MARKS[0]}{text}{MARKS[1]}{after}", encoding="utf-8")
+
+
 def write(directory: Path, measures: list[Measure], facts: dict[str, Any], packages: dict[str, int]) -> None:
     """Write benchmarks.json, benchmarks.svg and README.md."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import time
 
 from django.contrib.auth import get_user_model
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
@@ -29,4 +30,19 @@ def slow(request: HttpRequest) -> HttpResponse:
     return HttpResponse("done")
 
 
-urlpatterns = [path("plain/", plain), path("query/", query), path("wait/", wait), path("slow/", slow)]
+def query_time(request: HttpRequest) -> HttpResponse:
+    """Answer how many seconds the query took, on a connection that is open and was found well before."""
+    connection.ensure_connection()
+    connection.close_if_health_check_failed()
+    started = time.perf_counter()
+    get_user_model().objects.count()
+    return HttpResponse(str(time.perf_counter() - started))
+
+
+urlpatterns = [
+    path("plain/", plain),
+    path("query/", query),
+    path("query-time/", query_time),
+    path("wait/", wait),
+    path("slow/", slow),
+]
