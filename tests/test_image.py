@@ -7,8 +7,11 @@ podman keep everything in a directory of this session.
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
+import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -38,6 +41,8 @@ SECRETS = {".env.production": "s3cr3t-of-production", "kubernetes/example/.env":
 VISITOR = {"Host": "www.example.com"}
 MEBI = 2**20
 
+pytestmark = pytest.mark.xdist_group("containers")  # one process of the tests has them
+
 
 class Engine:
     """buildah and podman with a storage of their own."""
@@ -47,7 +52,9 @@ class Engine:
         self.programs = {name: find_program(name, "buildah podman runc") for name in ("buildah", "podman", "runc")}
         self.directory = directory
         directory.mkdir(exist_ok=True)
-        places = f'graphroot = "{directory}/graph"\nrunroot = "{directory}/run"\n'
+        # podman refuses one of more than 50 characters, and says so only where nobody sees it.
+        self.run_root = Path(tempfile.gettempdir(), f"run-{zlib.crc32(bytes(directory)):08x}")
+        places = f'graphroot = "{directory}/graph"\nrunroot = "{self.run_root}"\n'
         (directory / "storage.conf").write_text(f'[storage]\ndriver = "overlay"\n{places}')
         self.environment = user_environment(directory) | {
             "CONTAINERS_STORAGE_CONF": str(directory / "storage.conf"),
@@ -134,6 +141,7 @@ def image(shared: Path, template: Path) -> Iterator[Image]:
         engine("podman", "rm", "--force", "--all", check=False)
         engine("podman", "umount", "--all", check=False)
         run(["umount", str(engine.directory / "graph/overlay")], shared, engine.environment)
+        shutil.rmtree(engine.run_root, ignore_errors=True)
 
 
 # What is in it
