@@ -4,6 +4,7 @@ No registry is needed: base-image.sh makes the image that the Dockerfile starts 
 podman keep everything in a directory of this session.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,8 +41,6 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "django
 SECRETS = {".env.production": "s3cr3t-of-production", "kubernetes/example/.env": "s3cr3t-of-pods"}
 VISITOR = {"Host": "www.example.com"}
 MEBI = 2**20
-
-pytestmark = pytest.mark.xdist_group("containers")  # one process of the tests has them
 
 
 class Engine:
@@ -134,14 +133,18 @@ def image(shared: Path, template: Path) -> Iterator[Image]:
         engine("buildah", "build", *how, cache, str(project))
         engine("buildah", "push", "--quiet", "app", f"dir:{directory}/exported")
 
-    try:
-        built = once(shared / "image", build)
-        yield Image(engine, built / "my_project", built / "exported")
-    finally:
-        engine("podman", "rm", "--force", "--all", check=False)
-        engine("podman", "umount", "--all", check=False)
-        run(["umount", str(engine.directory / "graph/overlay")], shared, engine.environment)
-        shutil.rmtree(engine.run_root, ignore_errors=True)
+    with (shared / "containers.users").open("w") as users:  # the processes of these tests
+        fcntl.flock(users, fcntl.LOCK_SH)
+        try:
+            built = once(shared / "image", build)
+            yield Image(engine, built / "my_project", built / "exported")
+        finally:
+            with suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                engine("podman", "rm", "--force", "--all", check=False)
+                engine("podman", "umount", "--all", check=False)
+                run(["umount", str(engine.directory / "graph/overlay")], shared, engine.environment)
+                shutil.rmtree(engine.run_root, ignore_errors=True)
 
 
 # What is in it
