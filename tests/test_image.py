@@ -218,7 +218,9 @@ class Container(Server):
         environment = {**variables, "PORT": str(self.port)}
         options = [f"--env={name}={value}" for name, value in environment.items()]
         run_it = engine.command("podman", "run", f"--name={self.name}", *RIGHTS, *options)
-        super().__init__([*run_it, "app", *command], engine.directory, engine.environment)
+        place = engine.directory / self.name  # whatever works in here ends with the container
+        place.mkdir()
+        super().__init__([*run_it, "app", *command], place, engine.environment)
 
     def main(self) -> psutil.Process:
         """Return process 1 of the container."""
