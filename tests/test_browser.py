@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
+from deploys import build
 from generation import PRODUCTION, Project, Server
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -54,10 +55,10 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 @pytest.fixture
 def production(generate: Callable[..., Project]) -> Server:
     """Serve a project with files collected and one superuser."""
-    project = generate()
+    project = build(generate())
     superuser = {"DJANGO_SUPERUSER_PASSWORD": "a-long-password"}
     create = ["createsuperuser", "--noinput", "--username=ada", "--email=ada@example.com"]
-    for command in (["migrate"], ["collectstatic", "--noinput"], create):
+    for command in (["migrate"], create):
         done = project.manage(*command, **PLAIN_HTTP, **superuser)
         assert done.returncode == 0, done.stderr
     return project.serve(**PLAIN_HTTP)

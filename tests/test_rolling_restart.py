@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from deploys import build
 from generation import PRODUCTION, Project, Server, free_port, user_environment, wait_until
 from servers import find_program
 
@@ -195,9 +196,8 @@ while not stopping:
 @pytest.fixture
 def released(generate: Callable[..., Project]) -> Project:
     """Return a project that is ready to serve."""
-    project = generate()
+    project = build(generate())
     assert project.manage("migrate", **PRODUCTION).returncode == 0
-    assert project.manage("collectstatic", "--no-input", **PRODUCTION).returncode == 0
     return project
 
 

@@ -15,6 +15,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlencode
 
+from deploys import build, migrate
 from generation import PRODUCTION, Project, free_port, wait_until
 from servers import PATH, PostgreSQL, Redis, find_program
 
@@ -137,15 +138,13 @@ class Writer:
 def test_no_acknowledged_write_is_lost_with_its_process(
     generate: Callable[..., Project], postgresql: PostgreSQL, redis: Redis, tmp_path: Path
 ) -> None:
-    project = generate(database="postgresql")
+    project = build(generate(database="postgresql"))
     environment = PRODUCTION | {
         "DATABASE_URL": postgresql.create_database(),
         "CACHE_URL": redis.url("/0"),
         "SESSION_ENGINE": "cached_db",
     }
-    for command in (["migrate"], ["collectstatic", "--noinput"]):
-        done = project.manage(*command, **environment)
-        assert done.returncode == 0, done.stderr
+    migrate(project, **environment)
     signed_in = project.manage("shell", "--no-imports", "-c", SIGN_IN, **environment)
     cookies = json.loads(signed_in.stdout.splitlines()[-1])
     webs = [project.serve(**environment) for _ in range(3)]
