@@ -216,9 +216,9 @@ def test_only_the_settings_read_the_environment():
             if isinstance(node, ast.Call) and ast.unparse(node).startswith(ALLOWED)
             for part in ast.walk(node)
         }
+        kinds = (ast.Attribute, ast.Name) if imports_environ(tree) else ast.Attribute
         for node in ast.walk(tree):
-            named = isinstance(node, ast.Attribute) or (isinstance(node, ast.Name) and imports_environ(tree))
-            if named and dotted(node) in READS and id(node) not in allowed:
+            if isinstance(node, kinds) and dotted(node) in READS and id(node) not in allowed:
                 found.append(f"{path}:{node.lineno}")
     assert not found, f"{FACTOR}: the environment is read or changed past Env, in {', '.join(found)}"
 
