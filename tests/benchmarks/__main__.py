@@ -21,7 +21,8 @@ def take(lab: Lab, measure: Measure) -> None:
     print(f"{measure.name} ", end="", flush=True)
     started = time.monotonic()
     try:
-        measure.rounds = list(measure.take(lab))
+        # With the digits that are kept, so that what is shown can be worked out again.
+        measure.rounds = [{key: float(f"{value:.5g}") for key, value in taken.items()} for taken in measure.take(lab)]
     except Skipped as reason:
         measure.skipped = str(reason)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:  # the others go on

@@ -418,7 +418,7 @@ class Lab:
 
     def add_to(self, directory: Path, urls: Path) -> None:
         """Add the benchmark's pages, tasks and programs to a project."""
-        for name in ("benchmark_pages.py", "benchmark_tasks.py"):
+        for name in ("benchmark_pages.py", "benchmark_parts.py", "benchmark_tasks.py"):
             shutil.copy(ADDED / name, directory)
         with urls.open("a") as file:
             file.write("\nfrom benchmark_pages import urlpatterns as added\n\nurlpatterns += added\n")

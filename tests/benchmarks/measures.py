@@ -4,6 +4,7 @@ In a round the sites take turns, so that what disturbs the machine disturbs both
 median of the rounds' ratios (generated project by startproject, unless the measure says otherwise).
 """
 
+import json
 import os
 import re
 import shutil
@@ -173,6 +174,52 @@ def own_imports(lab: Lab) -> Iterator[Round]:
         yield {GENERATED: sum(int(self_us) for self_us in own.findall(done.stderr)) / 1000}
 
 
+def parts(lab: Lab) -> Iterator[Round]:
+    """Time parts of the generated project by themselves."""
+    site = lab.generated
+    alone = Site(**vars(site) | {"environment": site.environment | {"DJANGO_SETTINGS_MODULE": site.settings}})
+    for _ in lab.each_round():
+        yield json.loads(alone.run("python", "benchmark_parts.py"))
+
+
+@measure(
+    "WhiteNoise's look at all files, at start",
+    "ms",
+    ("scan",),
+    price="once a process, so that no request looks for a file on the disk.",
+)
+def scan(lab: Lab) -> Iterator[Round]:
+    """Those of the admin above all."""
+    return parts(lab)
+
+
+@measure("a line of the access log, against gunicorn's own as text", "ms", ("line", "gunicorn's line"))
+def access_line(lab: Lab) -> Iterator[Round]:
+    """A line of JSON a request."""
+    return parts(lab)
+
+
+def dependency_import(module: str, price: str) -> None:
+    """Add a measure: what importing a dependency costs, with what it brings that was not there."""
+
+    @measure(f"import of {module}, with what only it needs", "ms", ("import",), price=price)
+    def take(lab: Lab) -> Iterator[Round]:
+        program = str(lab.compiled / "bin/python")
+        site = lab.generated
+        environment = site.environment | {"DJANGO_SETTINGS_MODULE": site.settings}
+        line = re.compile(rf"import time:\s+\d+ \|\s+(\d+) \| +{module}$", re.MULTILINE)
+        for _ in lab.each_round():
+            command = [program, "-X", "importtime", "-c", f"{OWN_MODULES}import whitenoise.middleware"]
+            found = line.findall(generation.run(command, site.directory, environment).stderr)
+            yield {"import": sum(map(int, found)) / 1000}
+
+
+dependency_import("django_tasks_db", "the queue in the database; most of it is django-stubs-ext, for type hints.")
+dependency_import("whitenoise.middleware", "static files without a web server in front.")
+dependency_import("dj_database_url", "every form that a DATABASE_URL may have.")
+dependency_import("pythonjsonlogger.json", "JSON that escapes what people send.")
+
+
 # Memory
 
 
@@ -196,6 +243,12 @@ def memory(lab: Lab, workers: int) -> Iterator[Round]:
 def memory_of_one(lab: Lab) -> Iterator[Round]:
     """As most deploys start."""
     return memory(lab, 1)
+
+
+@measure("memory, 2 workers", "MiB (PSS)")
+def memory_of_two(lab: Lab) -> Iterator[Round]:
+    """What the second one adds."""
+    return memory(lab, 2)
 
 
 @measure("memory, 4 workers", "MiB (PSS)", at_most=0.6)

@@ -38,7 +38,7 @@ def as_json(measures: list[Measure], facts: dict[str, Any]) -> str:
             "result": measure.result and round(measure.result, 4),
             "met": measure.met,
             "skipped": measure.skipped,
-            "rounds": [{key: float(f"{value:.5g}") for key, value in taken.items()} for taken in measure.rounds],
+            "rounds": measure.rounds,
         }
         for measure in measures
     ]
@@ -138,7 +138,12 @@ def markdown(measures: list[Measure], facts: dict[str, Any], packages: dict[str,
             "Raw rounds: [benchmarks.json](benchmarks.json).",
             "",
             table(measures),
-            *(["What costs something, and why:", "", *prices, ""] if prices else []),
+            *(["What costs something, and what for:", "", *prices, ""] if prices else []),
+            "Looked at and left as it is: templates (Django's cached loader is on while DEBUG is off), garbage "
+            "collection and preloading ([gunicorn.md](gunicorn.md)), bytecode (builds compile it; the second line is "
+            "the price of not doing so). Middleware stand in the order of what they spare the others: probes first, "
+            "then static files, then sessions.",
+            "",
             "## What production installs, with PostgreSQL",
             "",
             "| package | MB |",
