@@ -182,9 +182,9 @@ def test_systemd_accepts_what_honcho_exports(generate: Generate, tmp_path: Path)
     honcho = program("honcho", 'pip install "honcho[export]"')
     verify = program("systemd-analyze", "apt-get install systemd")
     readme = (project.path / "README.md").read_text()
-    commands = re.findall(r"(?m)^((?:uv run --with|sed -i|printf ).*)$", readme)
+    commands = re.findall(r"(?m)^((?:uvx --from|sed -i|printf ).*)$", readme)
     assert len(commands) == 3, "README.md: the commands for a plain Linux host"
-    script = "\n".join(commands).replace("uv run --with 'honcho[export]' honcho", honcho)
+    script = "\n".join(commands).replace("uvx --from 'honcho[export]' honcho", honcho)
     check(["sh", "-euc", script], project)
     units = sorted((project.path / "units").iterdir())
     names = {unit.name for unit in units}
@@ -381,7 +381,11 @@ def test_the_environment_of_kubernetes_is_one_to_start_with(generate: Generate):
     text = (project.path / "kubernetes/example/.env.example").read_text()
     given = dict(re.findall(r"(?m)^([A-Z][A-Z0-9_]*)=(.*)$", text))
     given |= dict(line.split("=") for line in base["configMapGenerator"][0]["literals"])
-    given |= {"SECRET_KEY": KEY, "ALLOWED_HOSTS": "www.example.com"}
+    given |= {"ALLOWED_HOSTS": "www.example.com"}
+    refused = project.manage("check", **given)
+    assert refused.returncode == 3
+    assert "SECRET_KEY is" in refused.stderr
+    given |= {"SECRET_KEY": KEY}
     result = project.manage("check", "--deploy", "--fail-level", "WARNING", **given)
     assert result.returncode == 0, result.stderr
 

@@ -252,9 +252,9 @@ def test_the_commands_of_the_project_work_as_written(with_uv, shell, generate: G
 
 def documented_environment(project: Project) -> dict[str, str]:
     """Return the environment that the README shows for production, with a key made as it says."""
-    (block,) = (b for b in blocks(readme(project), "sh") if b.startswith("SECRET_KEY="))
+    (block,) = (b for b in blocks(readme(project), "sh") if "\nSECRET_KEY=" in b)
     variables = dict(re.findall(r"(?m)^([A-Z_]+)=(\S+)", block))
-    recipe = re.search(r'(?m)^SECRET_KEY=… +# python -c "(.+)"$', block)
+    recipe = re.search(r'(?m)^# python -c "(.+)"$', block)
     assert recipe, block
     key = project.run("python", "-c", recipe[1]).stdout.strip()
     return variables | {"SECRET_KEY": key}

@@ -256,12 +256,15 @@ def storage(url: str) -> dict[str, Any]:
     endpoint = query.get("endpoint")
     if endpoint and not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?/?", endpoint):
         raise InvalidError("has an endpoint that is not https://host")
+    if "." in parts.netloc and not endpoint:
+        raise InvalidError("names a bucket with a dot, which Amazon's certificates do not cover")
     need("storages", "django-storages[s3]")
     need("botocore", "django-storages[s3]")
     from botocore.config import Config
 
-    # Path style where an endpoint is named: its certificate covers one host, not one for each bucket.
-    style = {"addressing_style": "path" if endpoint else "auto"}
+    # Path style where an endpoint is named: its certificate covers one host, not one for each bucket. Amazon's own are
+    # in the bucket's region, where `origin` below has them too.
+    style = {"addressing_style": "path" if endpoint else "virtual", "us_east_1_regional_endpoint": "regional"}
     client = Config(s3=style, signature_version="s3v4", connect_timeout=CONNECT_TIMEOUT, retries={"mode": "standard"})
     options = {
         "bucket_name": parts.netloc,
@@ -288,7 +291,8 @@ def origin(storage: dict[str, Any] | None) -> list[str]:
         return []
     options = storage["OPTIONS"]
     region = f".{options['region_name']}" if options["region_name"] else ""
-    return [(options["endpoint_url"] or f"https://{options['bucket_name']}.s3{region}.amazonaws.com").rstrip("/")]
+    amazon = f"https://{options['bucket_name']}.s3{region}.amazonaws.com{'.cn' if region.startswith('.cn-') else ''}"
+    return [(options["endpoint_url"] or amazon).rstrip("/")]
 
 
 def describe(settings: Any) -> dict[str, str]:

@@ -63,7 +63,8 @@ def test_static_files_are_there_without_a_build(name, client):
     assert b"".join(response.streaming_content)
 
 
-def test_the_admin_lets_a_superuser_in(client):
+def test_the_admin_lets_a_superuser_in(client, settings):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # Django's takes a second, on purpose
     user = get_user_model().objects.create_superuser("ada", password="a-long-password")
     assert user._meta.label == "accounts.User"
     assert (

@@ -1,6 +1,7 @@
 """config/services.py: a URL is taken as it is meant, or refused without being shown."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -234,6 +235,29 @@ def test_uploads_in_a_bucket(monkeypatch):
     ]
 
 
+@pytest.mark.skipif(not find_spec("storages"), reason="needs django-storages, which this project does not have")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket",
+        "s3://bucket?region=eu-central-1",
+        "s3://bucket?region=us-east-1",
+        "s3://bucket?region=cn-north-1",
+        "s3://my.bucket?region=auto&endpoint=https://store.example",
+    ],
+)
+def test_what_a_bucket_signs_is_of_the_origin_that_the_policy_allows(url, monkeypatch):
+    from storages.backends.s3 import S3Storage
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "key")
+    for name in ("AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    config = services.storage(url)
+    (origin,) = services.origin(config)
+    assert S3Storage(**config["OPTIONS"]).url("a.png").startswith(f"{origin}/")
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
@@ -244,6 +268,7 @@ def test_uploads_in_a_bucket(monkeypatch):
         ("s3://", "no bucket"),
         ("s3://key:s3cret@bucket", "no bucket"),
         ("s3://Bucket", "no bucket"),
+        ("s3://my.bucket?region=eu-central-1", "bucket with a dot"),
         ("s3://bucket?acl=s3cret", "option that its client does not know"),
         ("s3://bucket?endpoint=store.example", "endpoint that is not"),
         ("s3://bucket?endpoint=https://key:s3cret@store.example", "@ in the wrong place"),
