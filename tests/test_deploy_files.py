@@ -290,8 +290,9 @@ def test_compose_runs_every_process_and_what_it_needs(project: Project, answers)
 
 @each_database
 def test_compose_is_an_environment_to_start_with(project: Project, answers):
-    compose = yaml.safe_load((project.path / "compose.yaml").read_text())
-    given = project.dotenv | compose["x-app"]["environment"]
+    compose = program("docker-compose", "tests/unpack-debian.sh forky DIRECTORY docker-compose")
+    given = json.loads(check([compose, "config", "--format", "json"], project))["services"]["web"]["environment"]
+    assert given["STORAGE_URL"] == "file:///data/media"
     # Not `manage.py check`, which asks MySQL's server for its version
     result = project.run("python", "-c", "import config.settings", **given)
     assert result.returncode == 0, result.stderr
