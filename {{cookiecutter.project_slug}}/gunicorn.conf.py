@@ -21,7 +21,7 @@ debug = env.boolean("DEBUG", default=False)
 host = "127.0.0.1" if debug else "0.0.0.0"  # noqa: S104  in a container the platform decides who gets in
 bind = f"{host}:{port}"
 
-# Threads, because requests wait: when each waits 50 ms, 4 threads answer 6 times as many as the sync worker does.
+# Threads, because requests wait: when each waits 50 ms, 4 threads answer 4 times as many as the sync worker does.
 worker_class = "gthread"
 
 # About one process a core. Loaded once and forked, four take 96 MiB instead of 172, and a wrong environment ends
