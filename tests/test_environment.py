@@ -181,3 +181,13 @@ def test_with_the_defaults_of_django_they_are_locked_out(generate: Generate):
     written, rows, errors = write_with_four_processes(generate(), f"sqlite:///db.sqlite3{defaults}")
     assert errors == {"database is locked"}
     assert written == rows
+
+
+def test_a_mistake_in_the_addresses_ends_gunicorn_before_a_worker_starts(generate: Generate):
+    project = generate()
+    with (project.path / "config/urls.py").open("a") as urls:
+        urls.write("\nfrom nowhere import nothing\n")
+    process = project.run("gunicorn", "config.wsgi", **PRODUCTION, PORT=str(free_port()))
+    assert process.returncode == 1
+    assert "No module named 'nowhere'" in process.stdout + process.stderr
+    assert "Booting worker" not in process.stdout + process.stderr
