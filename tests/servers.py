@@ -12,6 +12,7 @@ skips the test and says how to install it; `--no-skips` (no_skips.py) makes that
 import hashlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import smtplib
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -49,9 +50,14 @@ NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}
 
 
 def free_port() -> int:
-    """Return a port that nothing listened on a moment ago, chosen by the kernel."""
-    with socket.create_server((HOST, 0)) as listener:
-        return listener.getsockname()[1]
+    """Return a port that nothing listened on a moment ago.
+
+    It is below those that the kernel chooses: a server that is stopped for a while finds it free again.
+    """
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with suppress(OSError), socket.create_server((HOST, port)):
+            return port
 
 
 def find_program(name: str, package: str) -> str:
