@@ -55,7 +55,7 @@ def free_port() -> int:
     It is below those that the kernel chooses: a server that is stopped for a while finds it free again.
     """
     while True:
-        port = random.randrange(15_000, 32_000)
+        port = random.randrange(15_000, 32_000)  # noqa: S311
         with suppress(OSError), socket.create_server((HOST, port)):
             return port
 
