@@ -431,5 +431,4 @@ def machine() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "cpu": model[1] if model else "",
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "kernel": os.uname().release,
     }
