@@ -51,7 +51,7 @@ def request_id_middleware(get_response: Callable[["HttpRequest"], "HttpResponse"
 def log_access(response: Any, environ: Mapping[str, Any], duration: timedelta) -> None:
     """Log that gunicorn sent `response`, with its parts as fields; gunicorn.conf.py has it called for each.
 
-    gunicorn's own way collects some sixty values for every line, and takes twice as long.
+    gunicorn's own way collects some sixty values for every line, and takes a quarter longer.
     """
     # As it was sent, so without control characters; the query string may hold what logs must not.
     path = environ["RAW_URI"].partition("?")[0]
