@@ -24,7 +24,7 @@ bind = f"{host}:{port}"
 # Threads, because requests wait: when each waits 50 ms, 4 threads answer 4 times as many as the sync worker does.
 worker_class = "gthread"
 
-# About one process a core. Loaded once and forked, four take 96 MiB instead of 172, and a wrong environment ends
+# About one process a core. Loaded once and forked, four take 99 MiB instead of 179, and a wrong environment ends
 # the master, once.
 preload_app = True
 
