@@ -124,12 +124,13 @@ def image(shared: Path, template: Path) -> Iterator[Image]:
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
             "UV_SYSTEM_CERTS": "true",
+            "UV_CACHE_DIR": "/var/cache/uv",
         }
         variables = [f"--env={name}={value}" for name, value in environment.items()]
         engine("buildah", "config", *variables, container)
         engine("buildah", "commit", "--quiet", "--rm", container, "python:3.13-slim")
         how = "--format=docker --pull-never --layers=false --tag=app".split()
-        cache = f"--volume={kept_by_uv('cache')}:/root/.cache/uv"  # what is there is not fetched
+        cache = f"--volume={kept_by_uv('cache')}:/var/cache/uv"  # what is there is not fetched
         engine("buildah", "build", *how, cache, str(project))
         engine("buildah", "push", "--quiet", "app", f"dir:{directory}/exported")
 
