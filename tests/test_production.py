@@ -44,6 +44,9 @@ SUPERUSER = {
     "DJANGO_SUPERUSER_EMAIL": "ada@example.com",
     "DJANGO_SUPERUSER_PASSWORD": "a-long-password",
 }
+# A form's token is as good as the cookie's when both are the same 32 characters.
+TOKEN = "a" * 32
+FORM = f"csrfmiddlewaretoken={TOKEN}".encode()
 # Pages that log, fail and wait, put in front of the one that is there.
 ODD_PAGES = """    if "log" in request.GET:
         __import__("logging").getLogger("pages").info("from the app")
@@ -499,6 +502,61 @@ def test_a_request_in_flight_is_answered_before_the_end(project: Project):
     asking.join()
     assert [answer.status for answer in answers] == [200]
     assert processes_in(project.path) == []
+
+
+def begin_request(server: Server) -> socket.socket:
+    """Send the beginning of a request; return its connection once a worker waits for the rest."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    head = [
+        "POST /?log HTTP/1.1",
+        *(f"{name}: {value}" for name, value in HTTPS.items()),
+        "Referer: https://www.example.com/",
+        f"Cookie: csrftoken={TOKEN}",
+        "Content-Type: application/x-www-form-urlencoded",
+        f"Content-Length: {len(FORM)}",
+        "Expect: 100-continue",  # gunicorn answers it when it hands the request to the application
+    ]
+    connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n")
+    assert b"100 Continue" in connection.recv(1000)
+    return connection
+
+
+def is_refused(server: Server) -> bool:
+    """Say whether the kernel refuses a new connection."""
+    try:
+        socket.create_connection(("127.0.0.1", server.port), timeout=10).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_that_stops_refuses_connections_while_it_still_answers(workers, project: Project):
+    server = project.serve(**PRODUCTION, WEB_CONCURRENCY=workers)
+    with begin_request(server) as connection:
+        server.popen.terminate()
+        wait_until(lambda: is_refused(server), 10, lambda: server.tail)
+        connection.sendall(FORM)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    assert server.wait() == 0
+
+
+def test_clients_that_have_connected_before_the_end_are_answered(project: Project):
+    server = project.serve(**PRODUCTION)
+    (worker,) = server.children()
+    worker.suspend()
+    waiting = []
+    for _ in range(20):
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: www.example.com\r\nConnection: close\r\n\r\n")
+        waiting.append(connection)
+    server.popen.terminate()
+    server.wait_for("Handling signal: term")
+    worker.resume()
+    for connection in waiting:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        connection.close()
+    assert server.wait() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)

@@ -9,6 +9,7 @@ from typing import Any
 
 from gunicorn import glogging
 from gunicorn.arbiter import Arbiter
+from gunicorn.workers.gthread import ThreadWorker
 
 from config import logs
 from config.env import Env, web_process
@@ -21,8 +22,30 @@ debug = env.boolean("DEBUG", default=False)
 host = "127.0.0.1" if debug else "0.0.0.0"  # noqa: S104  in a container the platform decides who gets in
 bind = f"{host}:{port}"
 
+
+class Worker(ThreadWorker):
+    """gunicorn's worker with threads, which also closes its listening sockets as soon as it stops.
+
+    gunicorn keeps them open until the last request is answered, up to 25 s, but accepts nothing: clients that connect
+    meanwhile wait and are then cut off. With the sockets closed they are refused, and a proxy tries again.
+    Remove this class when gunicorn does the same: https://github.com/benoitc/gunicorn/pull/3612
+    """
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Accept connections or not; the main loop's last call is with False, after SIGTERM has ended `alive`."""
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive:
+            return
+        for listener in self.sockets:
+            for _ in range(self.cfg.backlog):
+                self.accept(listener)  # clients that have connected already; nothing happens when none waits
+            # Not shutdown(): that would also end the socket for other workers, or for a parent such as systemd.
+            listener.close()
+        self.sockets = []
+
+
 # Threads, because requests wait: when each waits 50 ms, 4 threads answer 4 times as many as the sync worker does.
-worker_class = "gthread"
+worker_class = Worker
 
 # About one process a core. Loaded once and forked, four take 99 MiB instead of 179, and a wrong environment ends
 # the master, once.
