@@ -1,4 +1,4 @@
-"""Make the new project ready to start, offline and with the standard library of Cookiecutter's Python alone."""
+"""Complete the new project and say how to start it: offline, and with the standard library alone."""
 
 import json
 import os
@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 # As JSON: an answer between quotes could end them.
@@ -22,62 +21,46 @@ UNNEEDED = {
 }
 
 
-def settle() -> None:
-    """Put back what --skip-if-file-exists overwrote, which is in .generating; drop new files that nobody needs."""
-    aside = Path(".generating")
-    since = aside.stat().st_mtime_ns
-    rendered = (Path(name) for name in (".env.example", ".gitignore", "Procfile", "README.md", "pyproject.toml"))
-    if any(path.exists() and path.stat().st_mtime_ns < since for path in rendered):  # so they were skipped
-        for kept in filter(os.path.isfile, aside.rglob("*")):
-            kept.replace(kept.relative_to(aside))
-    shutil.rmtree(aside)
-    for name in " ".join(names for names, unneeded in UNNEEDED.items() if unneeded).split():
-        for path in [*sorted(Path(name).rglob("*"), reverse=True), Path(name)]:
-            with suppress(OSError):  # a directory that is not empty, or nothing
-                if path.is_dir():
-                    path.rmdir()
-                elif path.lstat().st_mtime_ns >= since:
-                    path.unlink()
-
-
 def write_env() -> None:
-    """Copy .env.example to .env (mode 0600) with a fresh SECRET_KEY; an existing .env is not touched."""
-    if os.path.lexists(".env"):
-        return print(".env is there already: it stays as it is.")
+    """Copy .env.example to .env (mode 0600) with a fresh SECRET_KEY: complete, or not at all."""
     example = Path(".env.example").read_text(encoding="utf-8")
-    # token_urlsafe, since every reader of .env files agrees on its characters; 50 bytes are 400 bits.
-    text = re.sub(r"(?m)^SECRET_KEY=.*$", "SECRET_KEY=" + secrets.token_urlsafe(50), example)
-    half = Path(".env.half")  # complete or not at all
-    half.unlink(missing_ok=True)
-    try:
-        with open(
-            os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", newline="\n"
-        ) as file:
-            file.write(text)
-        half.rename(".env")
-    finally:
-        half.unlink(missing_ok=True)
+    half = Path(".env.half")
+    half.touch(mode=0o600)
+    key = f"SECRET_KEY={secrets.token_urlsafe(50)}"  # 400 bits, in characters that all readers of .env files agree on
+    half.write_text(re.sub(r"(?m)^SECRET_KEY=.*$", key, example), encoding="utf-8", newline="\n")
+    half.replace(".env")
 
 
-def git_init() -> None:
-    """Make a repository, unless there is one around or git is missing; a project without one is complete too."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
-    if shutil.which("git") and subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], **quiet).returncode:
-        subprocess.run(["git", "init"], **quiet)
+def works(*command: str) -> bool:
+    """Return whether a command succeeds in the new directory, typed in the shell that started Cookiecutter."""
+    # A shim of pyenv names the version that it chose in these variables, and puts its directory in front of PATH.
+    path = [entry for entry in os.get_exec_path() if "PYENV_DIR" not in os.environ or "/versions/" not in entry]
+    typed = ["/usr/bin/env", "-u", "PYENV_DIR", "-u", "PYENV_VERSION", f"PATH={os.pathsep.join(path)}", *command]
+    return subprocess.run(typed, capture_output=True).returncode == 0
+
+
+def next_steps(directory: str, python: str) -> str:
+    """Return the commands that start the project on this machine, or what it lacks for them."""
+    commands, note = ["uv run honcho start"], "The first start downloads the dependencies: it needs the network."
+    if not works("uv", "--version"):
+        if not works(f"python{python}", "-c", "import ensurepip"):
+            return f"Install Python {python}, or uv outside of pyenv (https://docs.astral.sh/uv/). Then see README.md."
+        commands = [f"python{python} -m venv .venv", ". .venv/bin/activate", "pip install --upgrade pip"]
+        commands += ["pip install . --group dev", "honcho start"]
+    elif not works("uv", "python", "find"):
+        note = f"Python {python} is not on this machine: uv downloads it, or install it first."
+    steps = "\n  ".join([f"cd {shlex.quote(directory)}", *commands])
+    return f"Next:\n  {steps}\nand open http://localhost:8000/\n{note}"
 
 
 if __name__ == "__main__":
     try:
-        settle()
-        write_env()
-        mode = os.stat("manage.py").st_mode  # executable by whoever may read it, which a zip of the template loses
-        os.chmod("manage.py", mode | (mode & 0o444) >> 2)
-        git_init()
-    except OSError as error:
-        sys.exit(f"The project is not complete: {error}. Once that is solved, generate it again.")
-    except KeyboardInterrupt:
-        sys.exit("Interrupted. To complete the project, generate it again with -f: an .env that is there stays.")
+        for name in " ".join(names for names, unneeded in UNNEEDED.items() if unneeded).split():
+            shutil.rmtree(name) if os.path.isdir(name) else Path(name).unlink(missing_ok=True)
+        works("git", "rev-parse", "--is-inside-work-tree") or works("git", "init")
+        write_env()  # last: where an .env is, the project is complete
+    except (OSError, KeyboardInterrupt) as error:
+        sys.exit(f"The project is not complete: {str(error) or 'interrupted'}. Generate it again, with -f.")
     caller = os.environ.get("PWD", "/")
     if not os.path.exists(os.path.join(caller, ".cruft.json")):  # cruft compares copies, which it is about to delete
-        print(f"\nNext:\n  cd {shlex.quote(os.path.relpath(os.getcwd(), caller))}\n  uv run honcho start")
-        print("and open http://localhost:8000/\nThe first start downloads the dependencies: it needs the network.\n")
+        print(f"\n{next_steps(os.path.relpath(os.getcwd(), caller), ANSWERS['python_version'])}\n")

@@ -3,22 +3,12 @@
 import json
 import os
 import re
-import shutil
 import sys
 import unicodedata
-from fnmatch import fnmatch
-from pathlib import Path
+from contextlib import suppress
 
-# Never between quotes as it stands: an answer with a quote in it would end the string, and the rest would run.
-# tojson escapes ' and leaves ", so these quotes stay single.
-NAME = json.loads(r'{{ cookiecutter.project_name | tojson }}')  # fmt: skip
-SLUG = json.loads(r'{{ cookiecutter.project_slug | tojson }}')  # fmt: skip
-DATABASE = json.loads(r'{{ cookiecutter.database | tojson }}')  # fmt: skip
-DEPLOY = json.loads(r'{{ cookiecutter.deploy | tojson }}')  # fmt: skip
-VERBATIM = json.loads(r'{{ cookiecutter._copy_without_render | tojson }}')  # fmt: skip
-
-# No two _ in a row: three are no name of an image.
-RULE = "lower-case letters and digits, words of them joined by single _, starting with a letter, 2 to 40 characters"
+# As JSON: an answer between quotes could end them. tojson escapes ' and leaves ", so these quotes stay single.
+ANSWERS = json.loads(r'{{ cookiecutter | tojson }}')  # fmt: skip
 
 # A project that bears the name of one of its dependencies depends on itself; one named pip uninstalls what installs it.
 DEPENDENCIES = """
@@ -29,45 +19,26 @@ six sqlparse typing_extensions tzdata urllib3 uv whitenoise
 """.split()
 
 
-def problem(name: str, slug: str, database: str, deploy: str) -> str:
+def problem(project_name: str, project_slug: str, database: str, deploy: str, **_: object) -> str:
     """Return what is wrong with the answers, or nothing."""
-    for character in name:
+    for character in project_name:
         # A title is one line, TOML forbids control characters, and half a surrogate pair is not text.
         if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
             return f"project_name has {character!r} in it: write one line, without control characters."
-    if not re.fullmatch(r"[a-z](_?[a-z0-9])+", slug) or len(slug) > 40:
-        return f"project_slug {slug!r} cannot be used: write {RULE}."
-    if slug in DEPENDENCIES:
-        return f"project_slug {slug!r} is the name of a package that the project depends on: write my_{slug}, say."
+    if not re.fullmatch(r"[a-z](_?[a-z0-9])+", project_slug) or len(project_slug) > 40:
+        return f"project_slug {project_slug!r} cannot be used: write 2 to 40 of a-z, 0-9 and single _, a letter first."
+    if project_slug in DEPENDENCIES:
+        return f"project_slug {project_slug!r} is the name of a package that the project depends on: take another."
     if database == "sqlite" and deploy == "kubernetes":
         return "deploy kubernetes cannot be used with database sqlite: pods on several machines share no SQLite file."
     return ""
 
 
-def set_aside() -> None:
-    """Copy the user's files that Cookiecutter overwrites even with --skip-if-file-exists: those it does not render.
-
-    The other hook puts them back from .generating, and leaves alone what is older than that.
-    """
-    aside = Path(".generating")
-    if aside.exists() and any(aside.iterdir()):
-        sys.exit("An interrupted generation left your files in .generating: take back what you miss, then delete it.")
-    aside.mkdir(exist_ok=True)
-    os.utime(aside)
-    for directory, below, files in os.walk("."):
-        environments = [name for name in below if Path(directory, name, "pyvenv.cfg").exists()]
-        below[:] = {name for name in below if name[0] != "." or name == ".github"} - {"node_modules", *environments}
-        for path in (Path(directory, name) for name in files):
-            if any(fnmatch(str(path), pattern) for pattern in VERBATIM):
-                (aside / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, aside / path, follow_symlinks=False)
-
-
 if __name__ == "__main__":
-    if message := problem(NAME, SLUG, DATABASE, DEPLOY):
-        sys.exit(message)
-    try:
-        set_aside()
-    except (OSError, KeyboardInterrupt) as error:
-        shutil.rmtree(".generating", ignore_errors=True)  # nothing has been overwritten yet
-        sys.exit(f"The project cannot be written: {error or 'interrupted'}.")
+    slug, message = ANSWERS["project_slug"], problem(**ANSWERS)
+    if re.fullmatch(r"[\w-]+(/[\w-]+)+", slug):
+        with suppress(OSError):  # of a/b Cookiecutter removes b alone; a directory that is not empty stays
+            os.chdir("../" * (slug.count("/") + 1))
+            os.removedirs(slug)
+    here = "A project is here already: `uvx cruft update` takes improvements, or move it away."
+    sys.exit(message or (here if os.path.lexists(".env") else 0))

@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
 import psutil
@@ -49,7 +49,6 @@ QUESTIONS: dict[str, Any] = {
 }
 CHOICES = {name: answers for name, answers in QUESTIONS.items() if isinstance(answers, list)}
 PYTHONS = CHOICES["python_version"]
-THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The least that production needs, with a database that is always there.
 PRODUCTION = {
     "SECRET_KEY": "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -168,8 +167,8 @@ def free_port() -> int:
 
 
 @cache
-def find_python(version: str) -> Path:
-    """Return an interpreter of a version such as 3.13; skip the test when there is none."""
+def has_python(version: str) -> Path | None:
+    """Return an interpreter of a version such as 3.13, or nothing."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     candidates = sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
     uv = run(
@@ -183,10 +182,22 @@ def find_python(version: str) -> Path:
         answer = run([str(candidate), "-c", asked], Path("/"), dict(os.environ))
         if answer.stdout.strip() == version:
             return candidate
-    pytest.skip(f"needs Python {version}")
+    return None
 
 
-def wait_until[Result](condition: Callable[[], Result], seconds: float, what: Callable[[], str]) -> Result:
+def find_python(version: str) -> Path:
+    """Return an interpreter of a version such as 3.13; skip the test when there is none."""
+    return has_python(version) or pytest.skip(f"needs Python {version}")
+
+
+# The Python of projects: that of these tests, unless it is too old; then the first that this machine has.
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+if THIS_PYTHON not in PYTHONS:
+    THIS_PYTHON = next(filter(has_python, PYTHONS), PYTHONS[0])
+Result = TypeVar("Result")
+
+
+def wait_until(condition: Callable[[], Result], seconds: float, what: Callable[[], str]) -> Result:
     """Return the first true result of `condition`; fail, saying `what`, when there is none."""
     deadline = time.monotonic() + seconds
     while True:
@@ -421,6 +432,9 @@ class Visitor:
         return self._send("POST", path, form.encode())
 
 
+Kind = TypeVar("Kind", bound=Process)
+
+
 @dataclass
 class Project:
     """A generated project, and the virtual environment and HOME that its commands get."""
@@ -478,9 +492,7 @@ class Project:
         edited.chmod(path.stat().st_mode)
         edited.replace(path)
 
-    def start[Kind: Process](
-        self, *command: str, kind: type[Kind] = Process, tty: bool = False, **variables: str
-    ) -> Kind:
+    def start(self, *command: str, kind: type[Kind] = Process, tty: bool = False, **variables: str) -> Kind:
         """Start a command in the project; the fixture ends it if the test does not."""
         process = kind([*command], self.path, self.environment(**variables), tty)
         self.processes.append(process)
