@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 import psutil
@@ -49,6 +49,7 @@ QUESTIONS: dict[str, Any] = {
 }
 CHOICES = {name: answers for name, answers in QUESTIONS.items() if isinstance(answers, list)}
 PYTHONS = CHOICES["python_version"]
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The least that production needs, with a database that is always there.
 PRODUCTION = {
     "SECRET_KEY": "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -167,8 +168,8 @@ def free_port() -> int:
 
 
 @cache
-def has_python(version: str) -> Path | None:
-    """Return an interpreter of a version such as 3.13, or nothing."""
+def find_python(version: str) -> Path:
+    """Return an interpreter of a version such as 3.13; skip the test when there is none."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     candidates = sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
     uv = run(
@@ -182,22 +183,10 @@ def has_python(version: str) -> Path | None:
         answer = run([str(candidate), "-c", asked], Path("/"), dict(os.environ))
         if answer.stdout.strip() == version:
             return candidate
-    return None
+    pytest.skip(f"needs Python {version}")
 
 
-def find_python(version: str) -> Path:
-    """Return an interpreter of a version such as 3.13; skip the test when there is none."""
-    return has_python(version) or pytest.skip(f"needs Python {version}")
-
-
-# The Python of projects: that of these tests, unless it is too old; then the first that this machine has.
-THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-if THIS_PYTHON not in PYTHONS:
-    THIS_PYTHON = next(filter(has_python, PYTHONS), PYTHONS[0])
-Result = TypeVar("Result")
-
-
-def wait_until(condition: Callable[[], Result], seconds: float, what: Callable[[], str]) -> Result:
+def wait_until[Result](condition: Callable[[], Result], seconds: float, what: Callable[[], str]) -> Result:
     """Return the first true result of `condition`; fail, saying `what`, when there is none."""
     deadline = time.monotonic() + seconds
     while True:
@@ -432,9 +421,6 @@ class Visitor:
         return self._send("POST", path, form.encode())
 
 
-Kind = TypeVar("Kind", bound=Process)
-
-
 @dataclass
 class Project:
     """A generated project, and the virtual environment and HOME that its commands get."""
@@ -492,7 +478,9 @@ class Project:
         edited.chmod(path.stat().st_mode)
         edited.replace(path)
 
-    def start(self, *command: str, kind: type[Kind] = Process, tty: bool = False, **variables: str) -> Kind:
+    def start[Kind: Process](
+        self, *command: str, kind: type[Kind] = Process, tty: bool = False, **variables: str
+    ) -> Kind:
         """Start a command in the project; the fixture ends it if the test does not."""
         process = kind([*command], self.path, self.environment(**variables), tty)
         self.processes.append(process)

@@ -113,6 +113,27 @@ def default_slug(name: str) -> str:
     return StrictEnvironment(context=context).from_string(QUESTIONS["project_slug"]).render(**context)
 
 
+DERIVED = {
+    "My project": "my_project",
+    "Ünï": "uni",
+    "": "project",
+    "123 go": "project_123_go",
+    "🎉": "project",
+    "X": "project_x",
+    "ab": "ab",
+    "  -- Hello,   World! --  ": "hello_world",
+    'Bob\'s "shop" \\ co': "bob_s_shop_co",
+    "日本": "ri_ben",
+    "a " * 100: ("a_" * 20).rstrip("_"),
+    "9" * 200: "project_" + "9" * 32,
+}
+
+
+@pytest.mark.parametrize(("name", "slug"), DERIVED.items(), ids=DERIVED.values())
+def test_the_slug_that_is_offered_comes_from_the_name(name, slug):
+    assert default_slug(name) == slug
+
+
 # In this process: what the hook says, and that a name arrives as it was given
 
 

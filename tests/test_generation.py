@@ -194,17 +194,6 @@ def test_git_ignores_env_and_nothing_else_of_the_project(generate: Generate):
     assert ignored == ["!! .env"]
 
 
-def test_an_env_that_exists_is_left_byte_for_byte(try_to_generate, tmp_path):
-    mine = b"SECRET_KEY=mine\r\nodd = 'kept'  # \xff"
-    env = tmp_path / "my_project/.env"
-    assert try_to_generate().returncode == 0
-    env.write_bytes(mine)
-    env.chmod(0o640)
-    for again in (["--overwrite-if-exists"], ["--overwrite-if-exists", "--skip-if-file-exists"]):
-        assert try_to_generate(*again).returncode == 0
-        assert (env.read_bytes(), stat.S_IMODE(env.stat().st_mode)) == (mine, 0o640)
-
-
 # git
 
 
@@ -230,78 +219,11 @@ def test_a_project_without_git_is_complete_too(git, template, tmp_path):
         (programs / name).symlink_to(executable(name))
     result = cookiecutter(template, tmp_path, "--no-input", PATH=str(programs))
     assert result.returncode == 0, result.stderr
-    assert "uv run honcho start" in result.stdout
     assert (tmp_path / "my_project/.env").is_file()
     assert not (tmp_path / "my_project/.git").exists()
 
 
 # Slugs
-
-
-REFUSED = [
-    "My_project",
-    "my-project",
-    "my project",
-    "1st",
-    "_private",
-    "trailing_",
-    "a",
-    "x" * 41,
-    "café",
-    "dots.in.it",
-    "my_project\n",
-    "it's",
-    'say"it',
-    "';import os;os.abort();'",
-    "🎉",
-    "django",
-    "gunicorn",
-    "psycopg_pool",
-    "python__json__logger",
-]
-
-
-@pytest.mark.parametrize("slug", REFUSED)
-def test_a_slug_that_cannot_work_is_refused_by_name(slug, try_to_generate, tmp_path):
-    result = try_to_generate(project_slug=slug)
-    first = result.stderr.splitlines()[0]
-    assert result.returncode != 0
-    assert first.startswith(f"project_slug {slug!r} ")
-    assert "write lower-case letters" in first or "package that the project depends on" in first
-    assert [path.name for path in tmp_path.iterdir()] == [".home"]
-
-
-@pytest.mark.parametrize("slug", ["ab", "a1", "my_project2", "x" * 40])
-def test_a_slug_that_works_is_taken(slug, try_to_generate, tmp_path):
-    assert try_to_generate(project_slug=slug).returncode == 0
-    assert (tmp_path / slug / "manage.py").is_file()
-
-
-NAMES = [
-    ("My project", "my_project"),
-    ("Ünï", "uni"),
-    ("", "project"),
-    ("123 go", "project_123_go"),
-    ("🎉", "project"),
-    ("X", "project_x"),
-    ("a", "project_a"),
-    ("ab", "ab"),
-    ("  -- Hello,   World! --  ", "hello_world"),
-    ('Bob\'s "shop" \\ co', "bob_s_shop_co"),
-    ("日本", "ri_ben"),
-    ("a " * 100, ("a_" * 20).rstrip("_")),
-    ("9" * 200, "project_" + "9" * 32),
-]
-
-
-@pytest.mark.parametrize(("name", "slug"), NAMES)
-def test_whatever_the_name_the_derived_slug_works(name, slug, try_to_generate, tmp_path):
-    result = try_to_generate(project_name=name)
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / slug / ".env").is_file()
-    pyproject = tomllib.loads((tmp_path / slug / "pyproject.toml").read_text(encoding="utf-8"))
-    assert pyproject["project"]["description"] == name
-    assert pyproject["project"]["name"] == slug.replace("_", "-")
 
 
 def normalized(name: str) -> str:
