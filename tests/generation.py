@@ -21,7 +21,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -33,12 +32,14 @@ from dataclasses import dataclass, field
 from email.message import Message
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
 import psutil
 import pytest
 from cookiecutter.environment import StrictEnvironment
+
+from tests.ports import free_port
 
 TEMPLATE = Path(__file__).parent.parent
 PROJECT_DIRECTORY = "{{cookiecutter.project_slug}}"
@@ -49,7 +50,6 @@ QUESTIONS: dict[str, Any] = {
 }
 CHOICES = {name: answers for name, answers in QUESTIONS.items() if isinstance(answers, list)}
 PYTHONS = CHOICES["python_version"]
-THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The least that production needs, with a database that is always there.
 PRODUCTION = {
     "SECRET_KEY": "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -65,6 +65,7 @@ SECONDS_TO_START = 30
 SECONDS_TO_STOP = 15
 
 Answers = dict[str, str]
+Result = TypeVar("Result")
 
 
 def combinations() -> list[Answers]:
@@ -161,15 +162,9 @@ def run(
     )
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing listens on, chosen by the kernel."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 @cache
-def find_python(version: str) -> Path:
-    """Return an interpreter of a version such as 3.13; skip the test when there is none."""
+def look_for_python(version: str) -> Path | None:
+    """Return an interpreter of a version such as 3.13, if this machine has one."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     candidates = sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
     uv = run(
@@ -183,10 +178,23 @@ def find_python(version: str) -> Path:
         answer = run([str(candidate), "-c", asked], Path("/"), dict(os.environ))
         if answer.stdout.strip() == version:
             return candidate
-    pytest.skip(f"needs Python {version}")
+    return None
 
 
-def wait_until[Result](condition: Callable[[], Result], seconds: float, what: Callable[[], str]) -> Result:
+def find_python(version: str) -> Path:
+    """Return an interpreter of a version; skip the test when there is none."""
+    return look_for_python(version) or pytest.skip(f"needs Python {version}")
+
+
+@cache
+def project_python() -> str:
+    """Return the version for projects whose test asks for none: that of the tests, or else the first that is here."""
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = filter(look_for_python, sorted(PYTHONS, key=lambda version: version != ours))
+    return next(found, None) or pytest.skip(f"needs Python {PYTHONS[0]}")
+
+
+def wait_until(condition: Callable[[], Result], seconds: float, what: Callable[[], str]) -> Result:
     """Return the first true result of `condition`; fail, saying `what`, when there is none."""
     deadline = time.monotonic() + seconds
     while True:
@@ -387,6 +395,9 @@ class Server(Process):
         wait_until(answers, seconds, lambda: f"an answer at {path}\n{self.tail}")
 
 
+Kind = TypeVar("Kind", bound=Process)
+
+
 class Visitor:
     """A browser without a face: keeps cookies, sends the CSRF token of the form it has seen."""
 
@@ -478,9 +489,7 @@ class Project:
         edited.chmod(path.stat().st_mode)
         edited.replace(path)
 
-    def start[Kind: Process](
-        self, *command: str, kind: type[Kind] = Process, tty: bool = False, **variables: str
-    ) -> Kind:
+    def start(self, *command: str, kind: type[Kind] = Process, tty: bool = False, **variables: str) -> Kind:
         """Start a command in the project; the fixture ends it if the test does not."""
         process = kind([*command], self.path, self.environment(**variables), tty)
         self.processes.append(process)
@@ -622,14 +631,14 @@ def generate(
     """Return a function that generates a project; its processes end with the test.
 
     Each call gives a copy of its own. The environment has the dependencies of all answers, on
-    Python `python`, or else that of the tests.
+    Python `python`, or else project_python().
     """
     projects: list[Project] = []
 
-    def get(python: str = THIS_PYTHON, **answers: str) -> Project:
+    def get(python: str = "", **answers: str) -> Project:
         source = original(shared, template, **answers)
         place = tmp_path / f"project{len(projects)}"
-        projects.append(copy_project(source, place, virtual_environment(python)))
+        projects.append(copy_project(source, place, virtual_environment(python or project_python())))
         return projects[-1]
 
     yield get

@@ -12,18 +12,16 @@ skips the test and says how to install it; `--no-skips` (no_skips.py) makes that
 import hashlib
 import importlib.util
 import os
-import random
 import shutil
 import signal
 import smtplib
-import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -41,23 +39,13 @@ from redis import Redis as RedisClient
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-HOST = "127.0.0.1"
+from tests.ports import HOST, free_port
+
 PASSWORD = "p@ss:w/rd,;#%"  # characters that URLs and lists of URLs use otherwise
 SECONDS_TO_START = 60
 SECONDS_TO_STOP = 20
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
 NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}
-
-
-def free_port() -> int:
-    """Return a port that nothing listened on a moment ago.
-
-    It is below those that the kernel chooses: a server that is stopped for a while finds it free again.
-    """
-    while True:
-        port = random.randrange(15_000, 32_000)  # noqa: S311
-        with suppress(OSError), socket.create_server((HOST, port)):
-            return port
 
 
 def find_program(name: str, package: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cookiecutter.environment import StrictEnvironment
-from generation import CHOICES, QUESTIONS, THIS_PYTHON, Project, cookiecutter, render_pyproject
+from generation import CHOICES, QUESTIONS, Project, cookiecutter, project_python, render_pyproject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -245,7 +245,7 @@ def test_all_hostile_names_together_give_a_sound_project(template, tmp_path, vir
     )
     assert result.returncode == 0, result.stderr
     assert_is_sound(tmp_path / slug, name)
-    project = Project(tmp_path / slug, tmp_path, virtual_environment(THIS_PYTHON))
+    project = Project(tmp_path / slug, tmp_path, virtual_environment(project_python()))
     checked = project.manage("check")
     assert checked.returncode == 0, checked.stderr
 

@@ -230,6 +230,7 @@ def test_a_restart_of_the_server_is_over_with_it(server, generate: Generate):
     assert web.get("/readyz").status == 200
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("scheme", ["postgres", "mysql"])
 def test_a_host_that_drops_packets_costs_a_request_five_seconds(scheme, generate: Generate):
     project = add_story(generate())
@@ -252,6 +253,7 @@ def took(web: Server, path: str, status: int) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.alone
 def test_a_postgresql_that_accepts_and_never_answers_costs_as_much(generate: Generate):
     project = add_story(generate())
     with socket.create_server(("127.0.0.1", 0)) as silent:

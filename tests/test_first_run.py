@@ -70,6 +70,7 @@ def edit_and_look(project: Project, server: Server) -> None:
     wait_until(shows(server, "New code"), 20, lambda: server.tail)
 
 
+@pytest.mark.alone
 def test_uv_run_honcho_start_is_all_it_takes(generate: Generate):
     project = generate()
     server = start_as_user(project, "uv", "run", "honcho", "start")
@@ -93,6 +94,7 @@ def test_uv_run_honcho_start_is_all_it_takes(generate: Generate):
     assert listeners(server.port) == set()
 
 
+@pytest.mark.alone
 def test_a_page_that_hangs_does_not_keep_control_c_from_stopping_it(generate: Generate):
     project = generate()
     project.edit(

@@ -35,6 +35,8 @@ from generation import (
 )
 from servers import find_program
 
+pytestmark = pytest.mark.slow
+
 BASE = Path(__file__).with_name("base-image.sh")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "django-twelve"
 # In files that a careless developer has lying around

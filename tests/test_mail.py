@@ -49,6 +49,7 @@ def test_mail_arrives_over_tls_with_credentials_that_are_escaped(fixture, reques
     assert len(server.messages) == 1
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
 def test_a_server_that_never_answers_costs_the_timeout(scheme, generate: Generate):
     with socket.create_server(("127.0.0.1", 0)) as silent:

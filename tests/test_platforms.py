@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 from generation import (
-    THIS_PYTHON,
     Project,
     cookiecutter,
     executable,
     free_port,
     once,
     original,
+    project_python,
     run,
     user_environment,
 )
@@ -125,7 +125,7 @@ def test_a_project_works_in_any_directory(place, template, tmp_path, virtual_env
     assert shell.stdout == f"{tmp_path}/{place}/my_project\n"
     home = tmp_path / place / "home"
     home.mkdir()
-    project = Project(tmp_path / place / "my_project", home, virtual_environment(THIS_PYTHON))
+    project = Project(tmp_path / place / "my_project", home, virtual_environment(project_python()))
     try:
         migrated = project.run("honcho", "run", "python", "manage.py", "migrate")
         assert migrated.returncode == 0, migrated.stdout + migrated.stderr

@@ -19,7 +19,6 @@ import psutil
 import pytest
 from generation import (
     PRODUCTION,
-    THIS_PYTHON,
     Project,
     Response,
     Server,
@@ -29,6 +28,7 @@ from generation import (
     once,
     original,
     processes_in,
+    project_python,
     run,
     user_environment,
     wait_until,
@@ -67,7 +67,7 @@ def new_project(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[], Project]]:
     """Return a function: a project built and released, with a superuser; its processes end."""
-    environment = virtual_environment(THIS_PYTHON)
+    environment = virtual_environment(project_python())
 
     def build(directory: Path) -> None:
         project = copy_project(original(shared, template), directory, environment)
@@ -291,6 +291,7 @@ def frozen(pid: int) -> Iterator[None]:
                 process.resume()
 
 
+@pytest.mark.alone
 def test_readyz_fails_within_seconds_while_the_database_hangs(project: Project, postgresql: Any):
     environment = PRODUCTION | {"DATABASE_URL": postgresql.create_database(), "WEB_THREADS": "4"}
     for command in (["migrate"], ["createsuperuser", "--noinput"]):
@@ -559,6 +560,7 @@ def test_clients_that_have_connected_before_the_end_are_answered(project: Projec
     assert server.wait() == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
 def test_an_idle_server_stops_within_seconds(number, project: Project):
     server = project.serve(**PRODUCTION, WEB_CONCURRENCY="2")

@@ -15,12 +15,12 @@ from generation import (
     PROJECT_DIRECTORY,
     QUESTIONS,
     TEMPLATE,
-    THIS_PYTHON,
     WITHOUT_FACTORS,
     Project,
     Server,
     find_python,
     free_port,
+    project_python,
     run,
     user_environment,
 )
@@ -66,7 +66,7 @@ class Shell:
         self.state = home / "state"
         programs = home / "programs"
         programs.mkdir()
-        (programs / "python3").symlink_to(find_python(THIS_PYTHON))
+        (programs / "python3").symlink_to(find_python(project_python()))
         self.environment = user_environment(home) | variables
         self.environment["PATH"] = f"{programs}:{self.environment['PATH']}"
         self.processes: list[Server] = []

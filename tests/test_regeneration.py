@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from generation import THIS_PYTHON, Process, cookiecutter, run, search_path, user_environment
+from generation import Process, cookiecutter, project_python, run, search_path, user_environment
 
 from hooks import rendered_hook
 
@@ -64,7 +64,7 @@ def test_without_hooks_the_first_command_tells_how_to_make_an_env(template, tmp_
     assert result.returncode == 0, result.stderr
     project = tmp_path / "my_project"
     assert not (project / ".env").exists()
-    home = {"HOME": str(tmp_path), "PATH": search_path(virtual_environment(THIS_PYTHON) / "bin")}
+    home = {"HOME": str(tmp_path), "PATH": search_path(virtual_environment(project_python()) / "bin")}
     for command in (["honcho", "start"], ["python", "manage.py", "check"]):
         start = run(command, project, home)
         assert start.returncode != 0

@@ -18,6 +18,8 @@ from deploys import build
 from generation import PRODUCTION, Project, Server, free_port, user_environment, wait_until
 from servers import find_program
 
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
 VISITORS = 8
 PAUSE = 0.015  # seconds from one request of a visitor to the next: 533 requests a second
 AT_LEAST = 200  # requests a second

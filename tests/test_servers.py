@@ -188,7 +188,7 @@ def run_pytest(tmp_path: Path, test: str, *options: str, **environment: str):
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-rs", *options],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(MODULES), "PYTEST_ADDOPTS": ""} | environment,
+        env=os.environ | {"PYTHONPATH": f"{MODULES}:{MODULES.parent}", "PYTEST_ADDOPTS": ""} | environment,
         capture_output=True,
         text=True,
     )
