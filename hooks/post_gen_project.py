@@ -13,7 +13,7 @@ from pathlib import Path
 # As JSON: an answer between quotes could end them.
 ANSWERS = json.loads(r'{{ cookiecutter | tojson }}')  # fmt: skip
 UNNEEDED = {
-    "Dockerfile .dockerignore compose.yaml .github/workflows/image.yml": ANSWERS["deploy"] == "procfile",
+    "Caddyfile Dockerfile .dockerignore compose.yaml .github/workflows/image.yml": ANSWERS["deploy"] == "procfile",
     "kubernetes": ANSWERS["deploy"] != "kubernetes",
     "kubernetes/uploads": ANSWERS["media_storage"] != "disk",
     ".github/workflows/postgresql.yml": ANSWERS["database"] != "postgresql",

@@ -20,7 +20,7 @@ Generate = Callable[..., Project]
 KEY = PRODUCTION["SECRET_KEY"]
 
 # Files that only some answers need, and words that only they may have.
-DOCKER = ["Dockerfile", ".dockerignore", "compose.yaml", ".github/workflows/image.yml"]
+DOCKER = ["Caddyfile", "Dockerfile", ".dockerignore", "compose.yaml", ".github/workflows/image.yml"]
 DOCKER_WORDS = r"docker|container host|compose\b"
 KUBERNETES_WORDS = r"kubernetes|kubectl|kustomize|\bpods?\b|\bingress\b"
 
