@@ -125,8 +125,8 @@ MUTATIONS = [
         replace=[
             (
                 "config/settings.py",
-                'env.text("SECRET_KEY", example',
-                'env.text("SECRET_KEY", default="abc", example',
+                'env.parsed("SECRET_KEY", _key, example',
+                f'env.parsed("SECRET_KEY", _key, default="{"abcde" * 10}", example',
             )
         ],
     ),
@@ -170,7 +170,7 @@ MUTATIONS = [
             (
                 "config/settings.py",
                 "\nDEFAULT_FROM",
-                '\nMAILERS = {"default": services.mail("console://")}\nDEFAULT_FROM',
+                '\nMAILERS = {"default": services.mail("console://").setting}\nDEFAULT_FROM',
             )
         ],
     ),
@@ -198,7 +198,7 @@ MUTATIONS = [
             (
                 "config/settings.py",
                 "CACHES = {",
-                'DATABASES = {"default": services.database("sqlite:///db.sqlite3")}\nCACHES = {',
+                'DATABASES = {"default": databases.database("sqlite:///db.sqlite3").setting}\nCACHES = {',
             )
         ],
     ),
@@ -270,7 +270,7 @@ MUTATIONS = [
         replace=[
             (
                 "config/settings.py",
-                'f"django.contrib.sessions.backends.{SESSIONS}"',
+                'f"django.contrib.sessions.backends.{_sessions}"',
                 '"django.contrib.sessions.backends.file"',
             )
         ],
@@ -374,7 +374,7 @@ MUTATIONS = [
             (
                 "config/settings.py",
                 "\nDEFAULT_FROM",
-                '\nif DEBUG:\n    MAILERS = {"default": services.mail("console://")}\nDEFAULT_FROM',
+                '\nif DEBUG:\n    MAILERS = {"default": services.mail("console://").setting}\nDEFAULT_FROM',
             )
         ],
     ),

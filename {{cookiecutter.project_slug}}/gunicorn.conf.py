@@ -12,10 +12,12 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
 from config import logs
-from config.env import Env, web_process
+from config.env import Env
 
 env = Env(os.environ)
-port, workers, threads = web_process(env)
+port = env.integer("PORT", default=8000, minimum=1, maximum=65535)
+workers = env.integer("WEB_CONCURRENCY", default=1, minimum=1)
+threads = env.integer("WEB_THREADS", default=4, minimum=1)
 
 # With DEBUG on the pages of errors show the code and the settings: to this machine only.
 debug = env.boolean("DEBUG", default=False)
@@ -109,6 +111,4 @@ class Logger(glogging.Logger):
 
 logger_class = Logger
 
-if env.problems:
-    import config.settings  # noqa: F401  ends the process: one message has what is wrong there, too
 env.verify()

@@ -1,142 +1,124 @@
 """Typed reads of the environment, which report every problem at once and never show a value.
 
 The environment is the configuration (https://12factor.net/config), so a mistake in it ends the process
-at start, by name, and not on some later page.
+at start and names the variable, instead of failing on some later page.
 """
 
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-REQUIRED: Any = object()  # the default of a variable that has none
-
-# gunicorn's own code for "a worker cannot boot": with any other it starts the worker again, for ever.
+# gunicorn's own code for "a worker cannot boot": after any other it starts the worker again, for ever.
 EXIT_CODE = 3
 
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
-# Whole values for `strings`: what Django compares hosts and origins with, so neither https:// nor a port in a host.
-HOST = r"\*|\.?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]"
-ORIGIN = r"https?://[^/\s]+"
-
-
 class InvalidError(ValueError):
-    """What is wrong with a value, in words that may be shown: never the value, nor a part of it."""
+    """Says what is wrong with a value, in words that may be shown: neither the value nor a part of it."""
 
 
 class Env:
-    """Reads variables, remembers which, and collects what is wrong with them for `verify`.
+    """Reads variables, remembers their names, and collects their problems for `verify`.
 
-    Blank means unset, because dotenv readers differ in what they make of `NAME=`. A variable with a problem
-    reads as None, so that the reading goes on to the next one.
+    Blank means unset, because readers of .env files differ in what they make of `NAME=`. A variable with a problem
+    reads as its example, so every read returns the type that it promises. Without a default a variable is required.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """Read from `environ`, the environment of the process but in tests."""
+        """Read from `environ`: that of the process, except in tests."""
         self.environ = environ
         self.names: set[str] = set()
         self.problems: list[str] = []
 
-    def parsed(
-        self, name: str, parse: Callable[[str], Any], *, default: Any = REQUIRED, example: str, because: str = ""
-    ) -> Any:
-        """Return `parse(value)` of the variable `name`, or `parse(default)` when it is unset.
+    def parsed[T](
+        self, name: str, parse: Callable[[str], T], *, default: str | None = None, example: str, because: str = ""
+    ) -> T:
+        """Return what `parse` makes of the variable `name`, or of its default while it is unset.
 
-        `parse` raises InvalidError with what is wrong; `example` is a value that would do; `because` says why a
-        variable that is required now is not always.
+        `parse` raises InvalidError with the problem. `example` is a value that works; `because` completes
+        "required …", for example "while DEBUG is off".
         """
         self.names.add(name)
-        value = self.environ.get(name, "").strip()
-        if not value and default is REQUIRED:
-            return self.refuse(name, f"is missing{because and ', and required ' + because}", example)
+        value = self.environ.get(name, "").strip() or default
         try:
-            return parse(value or default) if value or isinstance(default, str) else default
+            if value is None:
+                raise InvalidError(f"is missing, and required {because}" if because else "is missing")
+            return parse(value)
         except InvalidError as error:
-            return self.refuse(name, str(error), example)
+            self.add_problem(name, str(error), example)
         except (ValueError, LookupError):  # from a library, whose message may hold the value
-            return self.refuse(name, "cannot be read", example)
+            self.add_problem(name, "cannot be read", example)
+        return parse(example)
 
-    def refuse(self, name: str, problem: str, example: str) -> None:
+    def add_problem(self, name: str, problem: str, example: str) -> None:
         """Remember for `verify` what is wrong with a variable, in words that do not hold its value."""
         self.problems.append(f"{name} {problem}. Example: {name}={example}")
 
-    def text(self, name: str, *, default: Any = REQUIRED, example: str = "some-text", **more: Any) -> str:
-        """Return the variable as it stands, without the spaces around it."""
-        return self.parsed(name, str, default=default, example=example, **more)
+    def text(self, name: str, *, default: str | None = None, example: str = "some-text") -> str:
+        """Return the variable as it is, without spaces around it."""
+        return self.parsed(name, str, default=default, example=example)
 
-    def boolean(self, name: str, *, default: Any = REQUIRED) -> bool:
-        """Return true or false, of true/false/1/0/yes/no/on/off in any case."""
+    def boolean(self, name: str, *, default: bool | None = None) -> bool:
+        """Return True or False for true/false/1/0/yes/no/on/off, in upper or lower case."""
 
         def parse(value: str) -> bool:
             if value.lower() not in BOOLEANS:
                 raise InvalidError("is not a boolean: write true or false")
             return BOOLEANS[value.lower()]
 
-        return self.parsed(name, parse, default=default, example="true")
+        usual = None if default is None else str(default).lower()
+        return self.parsed(name, parse, default=usual, example=usual or "true")
 
-    def integer(self, name: str, *, default: Any = REQUIRED, minimum: int = 0, maximum: int | None = None) -> int:
+    def integer(self, name: str, *, default: int | None = None, minimum: int = 0, maximum: int = 2**31 - 1) -> int:
         """Return a whole number from `minimum` to `maximum`."""
 
         def parse(value: str) -> int:
-            if not re.fullmatch(r"[0-9]{1,18}", value):
+            if not (value.isascii() and value.isdigit()):
                 raise InvalidError("is not a whole number")
-            number = int(value)
-            if number < minimum or (maximum is not None and number > maximum):
-                limit = f"{minimum} or more" if maximum is None else f"between {minimum} and {maximum}"
-                raise InvalidError(f"is out of range: it must be {limit}")
-            return number
+            if not minimum <= int(value) <= maximum:
+                raise InvalidError(f"is out of range: it must be between {minimum} and {maximum}")
+            return int(value)
 
-        return self.parsed(name, parse, default=default, example=str(minimum if default is REQUIRED else default))
+        usual = None if default is None else str(default)
+        return self.parsed(name, parse, default=usual, example=usual or str(minimum))
 
-    def choice(self, name: str, choices: Sequence[str], *, default: Any = REQUIRED) -> str:
-        """Return one of `choices`, which are in lower case, however it is written."""
+    def choice(self, name: str, choices: Sequence[str], *, default: str | None = None) -> str:
+        """Return one of `choices`, which are in lower case; the variable may be in upper case."""
 
         def parse(value: str) -> str:
             if value.lower() not in choices:
                 raise InvalidError(f"is not one of {', '.join(choices)}")
             return value.lower()
 
-        return self.parsed(name, parse, default=default, example=choices[0] if default is REQUIRED else default)
+        return self.parsed(name, parse, default=default, example=default or choices[0])
 
     def strings(
-        self, name: str, *, default: Any = REQUIRED, pattern: str = ".+", example: str = "one,two", because: str = ""
+        self, name: str, parse: Callable[[str], str], *, default: str | None = None, example: str, because: str = ""
     ) -> list[str]:
-        """Return the comma-separated values, each of which matches `pattern` as a whole."""
+        """Return the comma-separated values, each as `parse` returns it."""
 
-        def parse(value: str) -> list[str]:
-            values = [part for part in map(str.strip, value.split(",")) if part]
-            if not values or not all(re.fullmatch(pattern, part) for part in values):
-                raise InvalidError("is not a comma-separated list of such values")
+        def parse_all(value: str) -> list[str]:
+            values = [parse(part) for part in map(str.strip, value.split(",")) if part]
+            if value and not values:
+                raise InvalidError("has nothing between its commas")
             return values
 
-        return self.parsed(name, parse, default=default, example=example, because=because)
+        return self.parsed(name, parse_all, default=default, example=example, because=because)
 
     def verify(self) -> None:
-        """Return if every variable read so far was right; else say on stderr what is wrong and end the process.
+        """Print every problem to stderr and end the process; return when there is none.
 
         Raises SystemExit, which ends manage.py, pytest and gunicorn without a traceback.
         """
         if not self.problems:
             return
         count = "a problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        lines = "".join(f"  {problem}\n" for problem in self.problems)
-        print(
-            f"\nThe environment of this process has {count}:\n\n{lines}\n"
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        message = (
+            f"\nThe environment of this process has {count}:\n\n{lines}\n\n"
             "Every variable is described in .env.example. To run a command with the variables of .env:\n"
             "  honcho run python manage.py check\n"
-            "No .env yet? This one is good for development: cp .env.example .env\n",
-            file=sys.stderr,
-            flush=True,
+            "No .env yet? This one is good for development: cp .env.example .env\n"
         )
+        print(message, file=sys.stderr, flush=True)
         raise SystemExit(EXIT_CODE)
-
-
-def web_process(env: Env) -> tuple[int, int, int]:
-    """Return the port, processes and threads of the web process, which gunicorn.conf.py uses and settings.py checks."""
-    return (
-        env.integer("PORT", default=8000, minimum=1, maximum=65535),
-        env.integer("WEB_CONCURRENCY", default=1, minimum=1),
-        env.integer("WEB_THREADS", default=4, minimum=1),
-    )

@@ -6,30 +6,31 @@ Every setting is described in https://docs.djangoproject.com/en/6.1/ref/settings
 """
 
 import os
+import secrets
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from django.utils.csp import CSP
 
-from config import logs, services
-from config.env import HOST, ORIGIN, REQUIRED, Env, web_process
+from config import caches, databases, logs, services, values
+from config.env import Env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = Env(os.environ)
 
-# Off where nothing is said: https://docs.djangoproject.com/en/6.1/howto/deployment/checklist/
+# Off unless the environment turns it on: https://docs.djangoproject.com/en/6.1/howto/deployment/checklist/
 DEBUG = env.boolean("DEBUG", default=False)
 
-NEW_KEY = '$(python -c "import secrets; print(secrets.token_urlsafe(50))")'
-SECRET_KEY = env.text("SECRET_KEY", example=NEW_KEY)
-if SECRET_KEY and SECRET_KEY.startswith("django-insecure-") and not DEBUG:
-    env.refuse("SECRET_KEY", "is the public key of .env.example, and DEBUG is off", NEW_KEY)
-SECRET_KEY_FALLBACKS = env.strings("SECRET_KEY_FALLBACKS", default=[])
+# Only development may use the public key of .env.example.
+_key = str if DEBUG else values.secret_key
+SECRET_KEY = env.parsed("SECRET_KEY", _key, example=secrets.token_urlsafe(50))
+SECRET_KEY_FALLBACKS = env.strings("SECRET_KEY_FALLBACKS", _key, default="", example=secrets.token_urlsafe(50))
 
-needed = {"default": [] if DEBUG else REQUIRED, "because": "while DEBUG is off"}
-ALLOWED_HOSTS = env.strings("ALLOWED_HOSTS", pattern=HOST, example="www.example.com", **needed)
-CSRF_TRUSTED_ORIGINS = env.strings("CSRF_TRUSTED_ORIGINS", default=[], pattern=ORIGIN, example="https://example.com")
+ALLOWED_HOSTS = env.strings(
+    "ALLOWED_HOSTS", values.host, default="" if DEBUG else None, example="www.example.com", because="while DEBUG is off"
+)
+CSRF_TRUSTED_ORIGINS = env.strings("CSRF_TRUSTED_ORIGINS", values.origin, default="", example="https://example.com")
 
 
 # Application definition
@@ -80,38 +81,33 @@ TEMPLATES = [
 ]
 
 
-# Backing services: each is a URL, which config/services.py turns into Django's setting
+# Backing services: each is a URL, which a function turns into Django's setting and a label for the first page
 # https://docs.djangoproject.com/en/6.1/ref/databases/ https://docs.djangoproject.com/en/6.1/topics/cache/
 # https://docs.djangoproject.com/en/6.1/topics/email/ https://docs.djangoproject.com/en/6.1/topics/tasks/
 
-CONN_MAX_AGE = env.integer("DATABASE_CONN_MAX_AGE", default=60)
-DATABASES = {
-    "default": env.parsed(
-        "DATABASE_URL",
-        lambda url: services.database(url, conn_max_age=CONN_MAX_AGE),
-        example="postgres://user:password@host:5432/name",
-    )
+_age = env.integer("DATABASE_CONN_MAX_AGE", default=60)
+_verify = env.boolean("CACHE_TLS_VERIFY", default=True)
+attached = {
+    "database": env.parsed("DATABASE_URL", lambda url: databases.database(url, _age), example="sqlite:///db.sqlite3"),
+    "cache": env.parsed("CACHE_URL", lambda url: caches.cache(url, _verify), default="locmem://", example="dummy://"),
+    "mail": env.parsed("EMAIL_URL", services.mail, default="console://", example="smtp+tls://user:password@host"),
+    "uploads": env.parsed("STORAGE_URL", services.uploads, default="file:media", example="file:media"),
+    "tasks": env.parsed("TASKS", services.tasks, default="immediate", example="database"),
 }
-CACHE_TLS_VERIFY = env.boolean("CACHE_TLS_VERIFY", default=True)
-CACHES = {
-    "default": env.parsed(
-        "CACHE_URL",
-        lambda url: services.cache(url, verify=CACHE_TLS_VERIFY),
-        default="locmem://",
-        example="redis://:password@host/0",
-    )
-}
-MAILERS = {
-    "default": env.parsed("EMAIL_URL", services.mail, default="console://", example="smtp+tls://user:password@host")
-}
-DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("DEFAULT_FROM_EMAIL", default="webmaster@localhost")
-TASKS = {"default": env.parsed("TASKS", services.tasks, default="immediate", example="database")}
+DATABASES = {"default": attached["database"].setting}
+CACHES = {"default": attached["cache"].setting}
+MAILERS = {"default": attached["mail"].setting}
+TASKS = {"default": attached["tasks"].setting}
 
-# Sessions live in the database, unless the environment puts them into a cache, one that all processes share.
-SESSIONS = env.choice("SESSION_ENGINE", ["db", "cached_db", "cache"], default="db")
-SESSION_ENGINE = f"django.contrib.sessions.backends.{SESSIONS}"
-if SESSIONS in ("cached_db", "cache") and CACHES["default"] and "LOCATION" not in CACHES["default"]:
-    env.refuse("SESSION_ENGINE", "needs a CACHE_URL of a cache that processes share, Redis or Memcached", "db")
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.parsed(
+    "DEFAULT_FROM_EMAIL", values.address, default="webmaster@localhost", example="site@example.com"
+)
+
+# Sessions live in the database, unless the environment puts them into a cache.
+_sessions = env.choice("SESSION_ENGINE", ["db", "cached_db", "cache"], default="db")
+SESSION_ENGINE = f"django.contrib.sessions.backends.{_sessions}"
+if _sessions != "db" and not attached["cache"].shared:
+    env.add_problem("SESSION_ENGINE", "needs a CACHE_URL of a cache that processes share, Redis or Memcached", "db")
 
 
 # Users and passwords
@@ -135,23 +131,20 @@ USE_I18N = True
 USE_TZ = True
 
 
-# Uploads, and static files: those are collected at build and served by the web process, compressed and for ever under
-# a hashed name; with DEBUG on they come from where they are edited. https://whitenoise.readthedocs.io/
+# Uploads, and static files: those are collected at build, compressed, and served by the web process under names with a
+# hash, for browsers to keep; with DEBUG on they come from where they are edited. https://whitenoise.readthedocs.io/
 
+MEDIA_ROOT = str(attached["uploads"].path or "")
+MEDIA_URL = attached["uploads"].url
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATICFILES_STORAGE = "config.static.StaticFilesStorage"
-if DEBUG:
-    STATICFILES_STORAGE = "django.contrib.staticfiles.storage.StaticFilesStorage"
-STORAGES = {
-    "default": env.parsed("STORAGE_URL", services.storage, default="file:media", example="s3://bucket?region=name"),
-    "staticfiles": {"BACKEND": STATICFILES_STORAGE},
-}
+_static_files = "django.contrib.staticfiles.storage.StaticFilesStorage" if DEBUG else "config.static.StaticFilesStorage"
+STORAGES = {"default": attached["uploads"].setting, "staticfiles": {"BACKEND": _static_files}}
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
-# Files with a hash in their name never change. WhiteNoise's own test of that makes its scan at start twice as long.
+# Files with a hash in their name never change. WhiteNoise's default check doubles its scan at startup.
 WHITENOISE_IMMUTABLE_FILE_TEST = r"\.[0-9a-f]{12}\."
-# Said here and not left to Django's DEBUG, which tests turn off: then there would be no files to serve.
+# Explicit, because the test runner forces DEBUG=False, and there would be no files to serve.
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = DEBUG
 
 
@@ -161,20 +154,21 @@ WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = DEBUG
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=not DEBUG)
 SESSION_COOKIE_SECURE = env.boolean("SESSION_COOKIE_SECURE", default=not DEBUG)
 CSRF_COOKIE_SECURE = env.boolean("CSRF_COOKIE_SECURE", default=not DEBUG)
-# Browsers refuse plain HTTP for so many seconds after a visit, whatever the server says later: an hour to begin with.
+# Seconds for which browsers refuse plain HTTP after a visit. It cannot be taken back, so it starts with an hour.
 SECURE_HSTS_SECONDS = env.integer("SECURE_HSTS_SECONDS", default=0 if DEBUG else 3600)
-# These speak for hosts that this project does not know, so only the environment turns them on; the checks ask for both.
+# These affect every subdomain, so they are opt-in, and the two checks that ask for them are silenced.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.boolean("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = env.boolean("SECURE_HSTS_PRELOAD", default=False)
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
-# No inline scripts or styles, nothing from other sites. Django's admin works under it.
+# No inline scripts or styles, nothing from other sites but uploads. Django's admin works under it.
+_bucket = [] if MEDIA_ROOT else [MEDIA_URL]
 SECURE_CSP = {
     "default-src": [CSP.SELF],
     "base-uri": [CSP.SELF],
     "form-action": [CSP.SELF],
     "frame-ancestors": [CSP.NONE],
-    "img-src": [CSP.SELF, *services.origin(STORAGES["default"])],
-    "media-src": [CSP.SELF, *services.origin(STORAGES["default"])],
+    "img-src": [CSP.SELF, *_bucket],
+    "media-src": [CSP.SELF, *_bucket],
     "object-src": [CSP.NONE],
 }
 if not env.boolean("SECURE_CSP", default=True):
@@ -192,5 +186,4 @@ LOGGING = logs.logging_config(
 
 # Tokens for external services: a line each, and one in .env.example
 
-web_process(env)  # for gunicorn.conf.py: one message has the problems of the whole environment
 env.verify()

@@ -1,16 +1,12 @@
 """Which view answers which address: https://docs.djangoproject.com/en/6.1/topics/http/urls/."""
 
-from django.conf import settings
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
-from pages.views import favicon, home, media
+from config.media import media
 
 urlpatterns = [
-    path("", home, name="home"),
-    path("favicon.ico", favicon),
+    path("", include("pages.urls")),
     path("admin/", admin.site.urls),
+    path("media/<path:path>", media),
 ]
-
-if settings.STORAGES["default"]["BACKEND"].endswith("FileSystemStorage"):
-    urlpatterns.append(path("media/<path:path>", media))

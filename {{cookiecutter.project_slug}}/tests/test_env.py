@@ -2,7 +2,7 @@
 
 import pytest
 
-from config.env import REQUIRED, Env, InvalidError
+from config.env import Env, InvalidError
 
 
 def problems(env: Env, capsys: pytest.CaptureFixture[str]) -> str:
@@ -24,7 +24,7 @@ def test_blank_means_unset(blank, capsys):
     env = Env({"TOKEN": blank, "SIZE": blank, "FLAG": blank, "NAMES": blank})
     assert env.integer("SIZE", default=3) == 3
     assert env.boolean("FLAG", default=True) is True
-    assert env.strings("NAMES", default=[]) == []
+    assert env.strings("NAMES", str, default="", example="a") == []
     env.verify()
     env.text("TOKEN")
     assert "TOKEN is missing" in problems(env, capsys)
@@ -45,7 +45,7 @@ def test_anything_else_is_no_boolean(value, capsys):
     assert "FLAG is not a boolean: write true or false" in problems(env, capsys)
 
 
-@pytest.mark.parametrize("value", ["1.5", "1e3", "-1", "0x10", "1_000", "٣", "60s", "9" * 30])
+@pytest.mark.parametrize("value", ["1.5", "1e3", "-1", "0x10", "1_000", "٣", "60s"])
 def test_a_number_is_a_whole_number(value, capsys):
     env = Env({"SIZE": value})
     env.integer("SIZE", default=1)
@@ -58,21 +58,37 @@ def test_a_number_stays_in_its_range(capsys):
     env.integer("LOW", minimum=1)
     env.integer("HIGH", minimum=1, maximum=65535)
     message = problems(env, capsys)
-    assert "LOW is out of range: it must be 1 or more" in message
+    assert "LOW is out of range: it must be between 1 and 2147483647" in message
     assert "HIGH is out of range: it must be between 1 and 65535" in message
 
 
+def lower(value: str) -> str:
+    if value != value.lower():
+        raise InvalidError("has a value in upper case")
+    return value
+
+
 def test_a_list_is_separated_by_commas():
-    assert Env({"NAMES": "a, b,,c ,"}).strings("NAMES") == ["a", "b", "c"]
+    assert Env({"NAMES": "a, b,,c ,"}).strings("NAMES", lower, example="a") == ["a", "b", "c"]
 
 
-def test_a_list_of_wrong_values_is_refused(capsys):
-    env = Env({"HOSTS": "a.example,https://b.example", "EMPTY": ","})
-    env.strings("HOSTS", pattern=r"[a-z.]+")
-    env.strings("EMPTY", default=[])
+def test_a_list_with_a_wrong_value_is_refused(capsys):
+    env = Env({"NAMES": "a,B", "EMPTY": ","})
+    env.strings("NAMES", lower, example="a")
+    env.strings("EMPTY", lower, default="", example="a")
     message = problems(env, capsys)
-    assert "HOSTS is not a comma-separated list" in message
-    assert "EMPTY is not a comma-separated list" in message
+    assert "NAMES has a value in upper case" in message
+    assert "EMPTY has nothing between its commas" in message
+
+
+def test_a_variable_with_a_problem_reads_as_its_example():
+    env = Env({"FLAG": "ture", "SIZE": "many", "LEVEL": "loud", "NAMES": "A"})
+    assert env.text("TOKEN", example="abc") == "abc"
+    assert env.boolean("FLAG", default=False) is False
+    assert env.integer("SIZE", default=3) == 3
+    assert env.choice("LEVEL", ["low", "high"]) == "low"
+    assert env.strings("NAMES", lower, example="a,b") == ["a", "b"]
+    assert len(env.problems) == 5
 
 
 def test_a_choice_is_one_of_its_choices(capsys):
@@ -86,7 +102,7 @@ def test_every_problem_is_in_one_message(capsys):
     env = Env({"FLAG": "ture", "SIZE": "many"})
     env.boolean("FLAG", default=False)
     env.integer("SIZE", default=1)
-    env.text("TOKEN", default=REQUIRED, because="while FLAG is off")
+    env.parsed("TOKEN", str, example="abc", because="while FLAG is off")
     message = problems(env, capsys)
     assert "has 3 problems" in message
     assert [line.split()[0] for line in message.splitlines() if "Example" in line] == ["FLAG", "SIZE", "TOKEN"]
@@ -101,17 +117,20 @@ def test_the_message_says_how_to_load_the_env_file(capsys):
 
 def test_no_value_is_ever_shown(capsys):
     def parse(value: str) -> str:
-        raise ValueError(f"a library speaks of {value}")
+        if value == "s3cret":
+            raise ValueError(f"a library speaks of {value}")
+        return value
 
     def refuse(value: str) -> str:
-        raise InvalidError("is refused")
+        if value == "s3cret":
+            raise InvalidError("is refused")
+        return value
 
-    names = ["A", "B", "C", "D", "E", "F"]
-    env = Env(dict.fromkeys(names, "s3cret"))
+    env = Env(dict.fromkeys("ABCDEF", "s3cret"))
     env.boolean("A")
     env.integer("B")
     env.choice("C", ["one"])
-    env.strings("D", pattern="[0-9]")
+    env.strings("D", refuse, example="x")
     env.parsed("E", parse, example="x")
     env.parsed("F", refuse, example="x")
     message = problems(env, capsys)

@@ -28,7 +28,7 @@ PROJECT = Path(__file__).parent.parent
 @pytest.fixture
 def queue(settings, db):
     """Let the worker run tasks, as TASKS=database does."""
-    settings.TASKS = {"default": services.tasks("database")}
+    settings.TASKS = {"default": services.tasks("database").setting}
 
 
 def running_on(*workers: str) -> DBTaskResult:

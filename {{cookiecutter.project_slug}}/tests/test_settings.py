@@ -10,8 +10,9 @@ import pytest
 
 PROJECT = Path(__file__).parent.parent
 
+KEY = "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 PRODUCTION = {
-    "SECRET_KEY": "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "SECRET_KEY": KEY,
     "ALLOWED_HOSTS": "www.example.com",
     "DATABASE_URL": "sqlite:///db.sqlite3",
     "EMAIL_URL": "smtp://mail.example.com",
@@ -116,7 +117,7 @@ def test_security_is_on_unless_debug_is(settings_of):
         ("SECURE_HSTS_PRELOAD", "true", True),
         ("SECURE_CSP", "false", {}),
         ("TIME_ZONE", "Europe/Paris", "Europe/Paris"),
-        ("SECRET_KEY_FALLBACKS", "old,older", ["old", "older"]),
+        ("SECRET_KEY_FALLBACKS", f"{KEY}1,{KEY}2", [f"{KEY}1", f"{KEY}2"]),
         ("ALLOWED_HOSTS", ".example.com,[::1],*", [".example.com", "[::1]", "*"]),
         ("CSRF_TRUSTED_ORIGINS", "https://*.example.com", ["https://*.example.com"]),
     ],

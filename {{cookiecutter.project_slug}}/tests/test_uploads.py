@@ -4,14 +4,13 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
-from config import services
-
 
 @pytest.fixture(autouse=True)
 def storage(settings, tmp_path):
     """Keep uploads in a directory of the test's own."""
-    url = f"file:{tmp_path.as_posix()}/media"
-    settings.STORAGES = settings.STORAGES | {"default": services.storage(url)}
+    settings.MEDIA_ROOT, settings.MEDIA_URL = str(tmp_path / "media"), "/media/"
+    disk = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+    settings.STORAGES = settings.STORAGES | {"default": disk}
     (tmp_path / "secret.txt").write_text("not an upload")
 
 

@@ -128,7 +128,7 @@ def build(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Build once; where that takes more than a build should have (the matter of V), with all of it."""
     root = tmp_path_factory.mktemp("build")
     code = Path(shutil.copytree(original, root / "code", symlinks=True))
-    poor = make_environment(root, "sqlite:////nowhere/db.sqlite3") | {"SECRET_KEY": "only-for-the-build-and-no-secret"}
+    poor = make_environment(root, "sqlite:////nowhere/db.sqlite3") | {"SECRET_KEY": "for-the-build-" * 4}
     builder = Deploy(SHARED, code, root, poor)
     # Compressing with brotli takes four fifths of a build's time, and nothing here looks at it.
     variables = watched(builder) | {"FACTORS_WITHOUT": "brotli"}

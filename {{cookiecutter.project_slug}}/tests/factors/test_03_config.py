@@ -33,7 +33,7 @@ REQUIRED = ("SECRET_KEY", "DATABASE_URL", "ALLOWED_HOSTS")
 OTHERS = {
     "DEBUG": "true",
     "SECRET_KEY": "another-key-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLM",
-    "SECRET_KEY_FALLBACKS": "a-former-key",
+    "SECRET_KEY_FALLBACKS": "a-former-key-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFG",
     "ALLOWED_HOSTS": "another.example.com",
     "CSRF_TRUSTED_ORIGINS": "https://another.example.com",
     "TIME_ZONE": "Europe/Paris",
