@@ -75,19 +75,13 @@ def combinations() -> list[Answers]:
     return [answers for answers in found if not REFUSED.items() <= answers.items()]
 
 
-def pairs(answers: Answers) -> set[tuple[tuple[str, str], tuple[str, str]]]:
-    """Return the pairs of answers to different questions that `answers` contains."""
-    return set(itertools.combinations(answers.items(), 2))
-
-
-def pairwise() -> list[Answers]:
-    """Return combinations, as few as a greedy search finds, that contain every pair of answers."""
-    candidates, chosen = combinations(), []
-    missing = set().union(*map(pairs, candidates))
+def samples() -> list[Answers]:
+    """Return combinations that contain every answer, a few as a greedy search finds."""
+    chosen: list[Answers] = []
+    missing = {(question, answer) for question, choices in CHOICES.items() for answer in choices}
     while missing:
-        best = max(candidates, key=lambda answers: len(pairs(answers) & missing))
-        chosen.append(best)
-        missing -= pairs(best)
+        chosen.append(max(combinations(), key=lambda answers: len(answers.items() & missing)))
+        missing -= chosen[-1].items()
     return chosen
 
 
@@ -522,19 +516,19 @@ def once(directory: Path, build: Callable[[Path], None]) -> Path:
     return directory
 
 
+def tracked_files() -> list[str]:
+    """Return the names of the files that git tracks, and of those that it does not know yet but does not ignore."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=TEMPLATE, capture_output=True, check=True).stdout.decode()
+    names = filter(None, listed.split("\0"))
+    return [name for name in names if os.path.lexists(TEMPLATE / name)]  # deleted files are listed until committed
+
+
 def copy_template(target: Path) -> None:
-    """Copy what git tracks, and what it does not know yet but does not ignore."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
-        cwd=TEMPLATE,
-        capture_output=True,
-        check=True,
-    ).stdout
-    for name in filter(None, listed.decode().split("\0")):
-        source = TEMPLATE / name
-        if source.is_file() or source.is_symlink():  # deleted files are listed until committed
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name, follow_symlinks=False)
+    """Copy the template without what git ignores."""
+    for name in tracked_files():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(TEMPLATE / name, target / name, follow_symlinks=False)
 
 
 def cookiecutter(

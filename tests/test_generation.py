@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,7 @@ import yaml
 from generation import (
     CHOICES,
     PROJECT_DIRECTORY,
-    PYTHONS,
     TEMPLATE,
-    WITHOUT_FACTORS,
-    Answers,
     Project,
     all_requirements,
     combinations,
@@ -28,32 +25,14 @@ from generation import (
     executable,
     find_python,
     name_of,
-    pairs,
-    pairwise,
     render_pyproject,
     run,
+    samples,
     user_environment,
 )
+from rendering import VERBATIM, every_text, render
 
 Generate = Callable[..., Project]
-# What is copied as it is: other languages have uses of their own for two braces.
-VERBATIM = json.loads((TEMPLATE / "cookiecutter.json").read_text())["_copy_without_render"]
-each_combination = pytest.mark.parametrize("answers", combinations(), ids=name_of)
-
-
-def files(directory: Path) -> list[Path]:
-    """Return the files below `directory`, without the repository of git and what Python caches."""
-    return [
-        path
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and not {".git", "__pycache__", ".home"} & {*path.parts}
-    ]
-
-
-def text_files(directory: Path) -> Iterator[tuple[Path, str]]:
-    """Return the files below `directory` with their text; all of a project's files are text."""
-    for path in files(directory):
-        yield path.relative_to(directory), path.read_bytes().decode("utf-8")
 
 
 @pytest.fixture
@@ -67,30 +46,7 @@ def try_to_generate(template: Path, tmp_path: Path) -> Callable[..., subprocess.
     return get
 
 
-def each_answer() -> list[Answers]:
-    """Return the first combinations of the pairwise set that have all answers."""
-    chosen: list[Answers] = []
-    for answers in pairwise():
-        if answers.items() - {answer for other in chosen for answer in other.items()}:
-            chosen.append(answers)
-    return chosen
-
-
-def test_each_answer_meets_the_factors():
-    assert {answer for answers in each_answer() for answer in answers.items()} == {
-        (question, answer) for question, choices in CHOICES.items() for answer in choices
-    }
-
-
-def test_the_pairwise_set_contains_every_pair_of_answers():
-    chosen = pairwise()
-    wanted = set().union(*map(pairs, combinations()))
-    assert set().union(*map(pairs, chosen)) == wanted
-    assert len(chosen) <= len(wanted)
-
-
-@each_combination
-def test_every_combination_is_rendered_completely_and_parses(generate: Generate, answers):
+def test_every_text_is_rendered_completely_and_parses():
     parsers: dict[str, Callable[[str], object]] = {
         ".py": ast.parse,
         ".toml": tomllib.loads,
@@ -98,32 +54,35 @@ def test_every_combination_is_rendered_completely_and_parses(generate: Generate,
         ".yml": lambda text: list(yaml.safe_load_all(text)),
         ".yaml": lambda text: list(yaml.safe_load_all(text)),
     }
-    for path, text in text_files(generate(**answers).path):
-        assert not re.search(r"cookiecutter[._]", text), path
-        if not any(map(path.match, VERBATIM)):
-            assert not re.search(r"\{\{|\{%|%\}|\}\}", text), path
-        assert "\r" not in text, path
-        assert text == "" or text.endswith("\n"), path
-        assert not re.search(r"(?m)[ \t]+$|\n\n\n\n|\A\n|\n\n\Z", text), path
-        if parse := parsers.get(path.suffix):
+    for (name, text), answers in every_text().items():
+        assert not re.search(r"cookiecutter[._]", text), (name, answers)
+        if not any(map(Path(name).match, VERBATIM)):
+            assert not re.search(r"\{\{|\{%|%\}|\}\}", text), (name, answers)
+        assert "\r" not in text, name
+        assert text == "" or text.endswith("\n"), name
+        assert not re.search(r"(?m)[ \t]+$|\n\n\n\n|\A\n|\n\n\Z", text), (name, answers)
+        if parse := parsers.get(Path(name).suffix):
             parse(text)
 
 
-@each_combination
-def test_every_combination_is_clean_and_checked(generate: Generate, answers):
-    project = generate(**answers)
-    for command in ("ruff check", "ruff format --check", "python -W error manage.py check"):
-        result = project.run(*command.split(), **project.dotenv)
-        assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+each_sample = pytest.mark.parametrize("answers", samples(), ids=name_of)
 
 
-@pytest.mark.parametrize("answers", pairwise(), ids=name_of)
-def test_every_pair_of_answers_passes_its_own_tests(generate: Generate, answers):
+@each_sample
+def test_cookiecutter_and_the_hooks_give_these_texts(generate: Generate, answers):
+    project = generate(**answers).path
+    paths = [path for path in project.rglob("*") if path.is_file() and ".git" not in path.relative_to(project).parts]
+    found = {str(path.relative_to(project)): path.read_bytes().decode() for path in paths}
+    assert found.pop(".env")
+    assert found == render(**answers)
+
+
+@pytest.mark.slow
+@each_sample
+def test_every_answer_passes_its_own_tests(generate: Generate, answers):
     project = generate(python=answers["python_version"], **answers)
     (project.path / ".env").unlink()
-    # Each answer meets the factors; each pair of them would take ten minutes.
-    which = {} if answers in each_answer() else WITHOUT_FACTORS
-    result = project.run("pytest", "-q", "-rs", "-p", "no:cacheprovider", seconds=300, **which)
+    result = project.run("pytest", "-q", "-rs", "-p", "no:cacheprovider", seconds=300)
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r"\d+ passed", result.stdout)
     skipped = re.findall(r"(?m)^SKIPPED .*", result.stdout)
@@ -146,21 +105,12 @@ def test_the_answers_decide_what_is_installed():
         assert installed & optional == expected, answers
 
 
-@pytest.mark.parametrize("version", PYTHONS)
-def test_the_python_that_was_chosen_is_the_projects(version, generate: Generate):
-    project = generate(python_version=version)
-    assert (project.path / ".python-version").read_text() == f"{version}\n"
-
-
-def test_the_project_is_small_enough_to_be_read(generate: Generate):
-    project = generate()
-    others = {"tests", ".env"}  # .env says what .env.example says
-    files = text_files(project.path)
-    read = [path for path, text in files if text and path.parts[0] not in others]
-    assert len(read) < 40, read
-    limits = {project.path / "config/settings.py": 200, TEMPLATE / "hooks/post_gen_project.py": 85}
-    for path, limit in limits.items():
-        assert len(path.read_text().splitlines()) < limit, path
+def test_the_project_is_small_enough_to_be_read():
+    read = [name for name, text in render().items() if text and not name.startswith("tests/")]
+    assert len(read) < 45, read
+    limits = {"config/settings.py": 200}
+    for name, limit in limits.items():
+        assert len(render()[name].splitlines()) < limit, name
 
 
 # .env
@@ -293,6 +243,7 @@ def supported_pythons() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", supported_pythons())
 def test_the_hooks_run_under_every_python_of_cookiecutter(version, template, tmp_path):
     python = find_python(version)
