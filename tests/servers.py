@@ -6,7 +6,7 @@
             ...                          # the port and the data stay the same
 
 The session-scoped fixtures at the end are how tests get one. A server whose program is missing
-skips the test and says how to install it; `--no-skips` (no_skips.py) makes that a failure.
+skips the test and says how to install it; `--no-skips` (skips.py) makes that a failure.
 """
 
 import hashlib

@@ -1,162 +1,60 @@
-"""The servers that other tests rely on: they answer, they come back, they leave nothing."""
+"""What other tests rely on: servers that leave nothing, ports of one's own, tests that run alone, skips that count."""
 
 import os
+import re
 import shutil
 import smtplib
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from contextlib import closing
-from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
-import psutil
 import psycopg
 import pymysql
 import pytest
 import redis as redis_client
-from botocore.exceptions import EndpointConnectionError
-from servers import PASSWORD, SMTP, Redis, Server
+from generation import processes_in, wait_until
+from servers import Redis, Server
+
+from tests.ports import RANGE, free_port
 
 MODULES = Path(__file__).parent
+FIXTURES = ["postgresql", "mariadb", "redis", "redis_tls", "memcached", "s3", "smtp", "smtps"]
 
 
-def processes_of(directory: Path) -> list[psutil.Process]:
-    """Return the processes that work in `directory`, as all those of a server do."""
-    return [
-        process for process in psutil.process_iter(["cwd"]) if (process.info["cwd"] or "").startswith(str(directory))
-    ]
-
-
-def send(server: SMTP, subject: str) -> None:
-    """Send a message as `server` wants it."""
-    message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = "a@example.com", "b@example.com", subject
+def enter_smtp(server: Any) -> None:
+    """Log in with another password."""
     with server.client() as connection:
-        if server.user:
-            connection.login(server.user, server.password)
-        connection.send_message(message)
+        connection.login(server.user, "wrong")
 
 
-def test_postgresql_keeps_its_data_over_a_restart(postgresql):
-    url = postgresql.create_database()
-    with psycopg.connect(url) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 'café' AS word")
-    with postgresql.stopped(), pytest.raises(psycopg.OperationalError):
-        psycopg.connect(url)
-    with psycopg.connect(url) as connection:
-        assert connection.execute("SELECT word FROM kept").fetchone() == ("café",)
+def enter_mysql(server: Any) -> None:
+    """Connect with another password."""
+    with closing(pymysql.connect(host=server.host, port=server.port, user=server.user, password="wrong")):
+        pass
 
 
-def test_postgresql_stops_while_a_client_is_connected(postgresql):
-    with psycopg.connect(postgresql.create_database()) as connection:
-        with postgresql.stopped():
-            assert postgresql.process.returncode == 0  # it was asked, not killed
-            assert processes_of(postgresql.directory) == []
-        with pytest.raises(psycopg.OperationalError):
-            connection.execute("SELECT 1")
+# How a stranger tries to enter, and what they are told: a server that let everybody in would show no wrong URL.
+STRANGERS: dict[str, tuple[Callable[[Any], object], type[Exception]]] = {
+    "postgresql": (lambda s: psycopg.connect(s.url("/postgres"), password="wrong"), psycopg.OperationalError),
+    "mariadb": (enter_mysql, pymysql.err.OperationalError),
+    "redis": (lambda s: redis_client.Redis(port=s.port).ping(), redis_client.AuthenticationError),
+    "redis_tls": (lambda s: redis_client.Redis.from_url(s.url()).ping(), redis_client.ConnectionError),
+    "smtp_starttls": (enter_smtp, smtplib.SMTPAuthenticationError),
+    "smtps": (enter_smtp, smtplib.SMTPAuthenticationError),
+}
 
 
-def test_postgresql_wants_the_password(postgresql):
-    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(postgresql.create_database(), password="wrong")
-
-
-def test_mariadb_keeps_its_data_over_a_restart(mariadb):
-    name = mariadb.create_database().rsplit("/", 1)[1]
-    where = {"host": mariadb.host, "port": mariadb.port, "user": mariadb.user, "database": name}
-
-    def execute(statement: str) -> tuple | None:
-        with closing(pymysql.connect(password=PASSWORD, autocommit=True, **where)) as connection:
-            cursor = connection.cursor()
-            cursor.execute(statement)
-            return cursor.fetchone()
-
-    execute("CREATE TABLE kept (word VARCHAR(9))")
-    execute("INSERT INTO kept VALUES ('🐘')")
-    with mariadb.stopped(), pytest.raises(pymysql.err.OperationalError):
-        execute("SELECT 1")
-    assert execute("SELECT word FROM kept") == ("🐘",)
-    with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
-        pymysql.connect(password="wrong", **where)
-
-
-@pytest.mark.parametrize("fixture", ["redis", "redis_tls"])
-def test_redis_keeps_its_data_over_a_restart(fixture, request):
+@pytest.mark.parametrize("fixture", STRANGERS)
+@pytest.mark.filterwarnings("ignore:unclosed")
+def test_a_stranger_is_refused(fixture, request):
+    enter, error = STRANGERS[fixture]
     server = request.getfixturevalue(fixture)
-    with server.client() as client:
-        client.set("kept", "yes")
-        with server.stopped(), pytest.raises(redis_client.ConnectionError):
-            client.get("kept")
-        assert client.get("kept") == b"yes"
-
-
-def test_redis_wants_the_password(redis):
-    stranger = redis_client.Redis(host=redis.host, port=redis.port, retry=None)
-    with stranger, pytest.raises(redis_client.AuthenticationError):
-        stranger.ping()
-
-
-def test_redis_over_tls_wants_its_certificate_trusted_and_its_own_user(redis_tls):
-    stranger = redis_client.Redis.from_url(redis_tls.url())
-    with stranger, pytest.raises(redis_client.ConnectionError, match="certificate verify failed"):
-        stranger.ping()
-    default_user = redis_client.Redis.from_url(
-        redis_tls.url().replace("app:", "default:"), ssl_ca_certs=str(redis_tls.certificate)
-    )
-    with default_user, pytest.raises(redis_client.AuthenticationError):
-        default_user.ping()
-
-
-def test_memcached_comes_back_empty(memcached):
-    with closing(memcached.client()) as client:
-        client.set("kept", "no", noreply=False)
-        assert client.get("kept") == b"no"
-    with memcached.stopped(), pytest.raises(ConnectionRefusedError):
-        memcached.ping()
-    with closing(memcached.client()) as client:
-        assert client.get("kept") is None
-
-
-def test_s3_stores_objects(s3):
-    bucket = s3.create_bucket().removeprefix("s3://").partition("?")[0]
-    with closing(s3.client()) as client:
-        client.put_object(Bucket=bucket, Key="a/é", Body=b"content")
-        with closing(client.get_object(Bucket=bucket, Key="a/é")["Body"]) as body:
-            assert body.read() == b"content"
-        with s3.stopped(), pytest.raises(EndpointConnectionError):
-            client.list_buckets()
-        assert client.list_buckets()["Buckets"] == []
-
-
-@pytest.mark.parametrize("fixture", ["smtp", "smtp_starttls", "smtps"])
-def test_smtp_records_what_it_receives(fixture, request):
-    server = request.getfixturevalue(fixture)
-    server.clear()
-    send(server, "Grüße")
-    with server.stopped(), pytest.raises(ConnectionRefusedError):
-        send(server, "to nobody")
-    send(server, "again")
-    assert [message["Subject"] for message in server.messages] == ["Grüße", "again"]
-
-
-@pytest.mark.parametrize("fixture", ["smtp_starttls", "smtps"])
-def test_smtp_wants_the_password(fixture, request):
-    server = request.getfixturevalue(fixture)
-    with server.client() as connection:
-        with pytest.raises(smtplib.SMTPSenderRefused, match="Authentication required"):
-            connection.sendmail("a@example.com", "b@example.com", "from a stranger")
-        with pytest.raises(smtplib.SMTPAuthenticationError):
-            connection.login(server.user, "wrong")
-
-
-def test_smtp_wants_starttls(smtp_starttls):
-    with smtplib.SMTP(smtp_starttls.host, smtp_starttls.port) as connection:
-        assert connection.docmd("MAIL FROM:<a@example.com>")[0] == 530
-
-
-def test_a_url_carries_any_password(redis_tls):
-    assert redis_tls.url("/1", a="b") == (f"rediss://app:p%40ss%3Aw%2Frd%2C%3B%23%25@127.0.0.1:{redis_tls.port}/1?a=b")
+    server.ping()
+    with pytest.raises(error):
+        enter(server)
 
 
 def test_a_server_that_cannot_start_shows_its_log_and_leaves_nothing():
@@ -177,67 +75,59 @@ def test_a_server_that_ignores_its_signal_is_killed(monkeypatch):
             (self.directory / "ready").stat()
 
     with Stubborn() as server:
-        assert len(processes_of(server.directory)) == 1
+        assert len(processes_in(server.directory)) == 1
         server.stop()
-        assert processes_of(server.directory) == []
+        assert processes_in(server.directory) == []
 
 
 def run_pytest(tmp_path: Path, test: str, *options: str, **environment: str):
     """Run a test file in a pytest of its own, without conftest.py; return what it said."""
     (tmp_path / "test_it.py").write_text(test)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-rs", *options],
+        [sys.executable, "-m", "pytest", *options],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": f"{MODULES}:{MODULES.parent}", "PYTEST_ADDOPTS": ""} | environment,
+        env=variables | {"PYTHONPATH": f"{MODULES}:{MODULES.parent}"} | environment,
         capture_output=True,
         text=True,
     )
 
 
-def test_the_fixtures_leave_no_process_and_no_directory(tmp_path):
-    test = """
-def test_it(postgresql, mariadb, redis, redis_tls, memcached, s3, smtp, smtps):
-    for server in (postgresql, mariadb, redis, redis_tls, memcached, s3, smtp, smtps):
-        print("DIRECTORY", server.directory)
-    assert False, "a failing test must clean up too"
+@pytest.mark.parametrize("end", ["assert False", "os.kill(os.getpid(), 9)"], ids=["failed", "killed"])
+def test_servers_end_with_the_tests_however_those_end(end, tmp_path):
+    test = f"""
+import os
+import pytest
+def test_it(request):
+    for name in {FIXTURES}:
+        try:
+            print("DIRECTORY", request.getfixturevalue(name).directory, flush=True)
+        except pytest.skip.Exception as reason:
+            print("DIRECTORY", "not here:", reason, flush=True)
+    {end}
 """
-    lines = run_pytest(tmp_path, test, "-p", "servers").stdout.splitlines()
-    directories = [Path(line.split()[1]) for line in lines if line.startswith("DIRECTORY ")]
-    assert len(directories) == 8, "\n".join(lines)
-    assert [process for path in directories for process in processes_of(path)] == []
+    lines = run_pytest(tmp_path, test, "-p", "servers", "-s").stdout.splitlines()
+    words = [line.partition("DIRECTORY ")[2] for line in lines if "DIRECTORY " in line]
+    assert len(words) == len(FIXTURES), "\n".join(lines)
+    directories = [Path(word) for word in words if not word.startswith("not here:")]
+    assert directories
+    wait_until(lambda: not any(map(processes_in, directories)), 20, lambda: "a server outlived pytest")
+    if "kill" in end:  # nobody was there to remove them
+        for directory in directories:
+            shutil.rmtree(directory)
     assert [path for path in directories if path.exists()] == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: the kernel does it")
-def test_servers_end_when_pytest_is_killed(tmp_path):
-    test = """
-import os
-def test_it(postgresql, redis, memcached, s3, smtp, mariadb):
-    for server in (postgresql, redis, memcached, s3, smtp, mariadb):
-        print("DIRECTORY", server.directory, flush=True)
-    os.kill(os.getpid(), 9)
-"""
-    lines = run_pytest(tmp_path, test, "-p", "servers", "-s").stdout.splitlines()
-    directories = [Path(line.split()[-1]) for line in lines if "DIRECTORY " in line]
-    assert len(directories) == 6, "\n".join(lines)
-    deadline = time.monotonic() + 20
-    while any(processes_of(directory) for directory in directories):
-        assert time.monotonic() < deadline, "a server outlived pytest"
-        time.sleep(0.05)
-    for directory in directories:
-        shutil.rmtree(directory)
-
-
-def test_a_missing_program_skips_and_says_how_to_install_it(tmp_path):
-    test = "def test_it(memcached): pass"
-    outcome = run_pytest(tmp_path, test, "-p", "servers", PATH=str(tmp_path))
+def test_a_missing_program_skips_and_says_once_how_to_install_it(tmp_path):
+    test = "def test_one(memcached): pass\ndef test_two(memcached): pass"
+    outcome = run_pytest(tmp_path, test, "-p", "servers", "-p", "skips", PATH=str(tmp_path))
     assert outcome.returncode == 0
-    assert "needs memcached: apt-get install memcached" in outcome.stdout
+    assert re.findall(".*skipped.*", outcome.stdout)[:-1] == ["2 skipped, needs memcached: apt-get install memcached"]
 
 
 @pytest.mark.parametrize("test", ["def test_it(): pytest.skip('why')", "pytest.importorskip('why')"])
 def test_no_skips_makes_a_skip_a_failure(test, tmp_path):
-    outcome = run_pytest(tmp_path, f"import pytest\n{test}", "-p", "no_skips", "--no-skips")
+    outcome = run_pytest(tmp_path, f"import pytest\n{test}", "-p", "skips", "--no-skips")
     assert outcome.returncode != 0
     assert "why" in outcome.stdout
     assert "--no-skips makes this a failure" in outcome.stdout
@@ -245,4 +135,42 @@ def test_no_skips_makes_a_skip_a_failure(test, tmp_path):
 
 def test_no_skips_leaves_an_expected_failure_alone(tmp_path):
     test = "import pytest\n@pytest.mark.xfail\ndef test_it(): assert False"
-    assert "1 xfailed" in run_pytest(tmp_path, test, "-p", "no_skips", "--no-skips").stdout
+    assert "1 xfailed" in run_pytest(tmp_path, test, "-p", "skips", "--no-skips").stdout
+
+
+def test_nothing_runs_beside_a_test_that_is_marked_alone(tmp_path):
+    test = """
+import pathlib, pytest, time
+@pytest.fixture(autouse=True)
+def running(request):
+    me = pathlib.Path(__file__).with_name("running " + request.node.name)
+    me.touch()
+    yield
+    me.unlink()
+@pytest.mark.parametrize("number", range(30))
+def test_it(number):
+    time.sleep(0.02)
+    others = len(list(pathlib.Path(__file__).parent.glob("running*")))
+    assert others <= 2
+@pytest.mark.alone
+@pytest.mark.parametrize("number", range(6))
+def test_alone(number):
+    for _ in range(10):
+        time.sleep(0.005)
+        assert len(list(pathlib.Path(__file__).parent.glob("running*"))) == 1
+"""
+    outcome = run_pytest(tmp_path, test, "-p", "alone", "-n", "2", "--dist=worksteal", "-W", "ignore")
+    assert "36 passed" in outcome.stdout, outcome.stdout
+
+
+def test_each_process_has_ports_of_its_own(tmp_path):
+    test = """
+from tests.ports import free_port
+def test_it():
+    print("PORTS", *[free_port() for _ in range(30)])
+"""
+    ours = {free_port() for _ in range(30)}
+    outcome = run_pytest(tmp_path, test, "-s")
+    theirs = {int(port) for port in outcome.stdout.partition("PORTS ")[2].splitlines()[0].split()}
+    assert len(ours) == len(theirs) == 30
+    assert {port // RANGE for port in ours} & {port // RANGE for port in theirs} == set()

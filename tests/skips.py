@@ -1,8 +1,9 @@
-"""`pytest --no-skips`: a test that was skipped has failed.
+"""What was left out, in one line for each reason; `pytest --no-skips`: a test that was skipped has failed.
 
-For machines that promise to have everything installed.
+The option is for machines that promise to have everything installed.
 """
 
+from collections import Counter
 from collections.abc import Generator
 
 import pytest
@@ -39,3 +40,11 @@ def pytest_make_collect_report(
     report = yield
     fail_if_skipped(collector.config, report)
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were left out, and why."""
+    reports = terminalreporter.getreports("skipped")
+    reasons = Counter(report.longrepr[-1] for report in reports if isinstance(report.longrepr, tuple))
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped, {reason.removeprefix('Skipped: ')}")
