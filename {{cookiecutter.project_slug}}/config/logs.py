@@ -77,6 +77,10 @@ class Utc(logging.Formatter):
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, D102
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Escape half a surrogate pair, as in the name of a file: stdout would refuse the whole line."""
+        return super().format(record).encode(errors="backslashreplace").decode()
+
 
 class Json(Utc, JsonFormatter):
     """One JSON object a line; what `extra` holds becomes fields."""

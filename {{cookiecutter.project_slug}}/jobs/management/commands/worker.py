@@ -8,16 +8,18 @@ from argparse import ArgumentParser
 from threading import Event
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.tasks import task_backends
+from django_tasks_db import DatabaseBackend
 
-from jobs.worker import BEAT_SECONDS, DATABASE_AWAY, DEAD_SECONDS, Worker
+from jobs.heartbeat import BEAT_SECONDS, DEAD_SECONDS
+from jobs.worker import Worker, connection_is_gone
 
 logger = logging.getLogger("jobs.worker")
 
-# Seconds between tries while the database is away: doubled from the first to the second.
+# Seconds between tries while the database cannot be used: doubled from the first to the last.
 FIRST_DELAY, LAST_DELAY = 1.0, 30.0
 
 
@@ -32,6 +34,32 @@ def wait_for_migrations() -> None:
             logger.warning("migrations are pending: waiting for `python manage.py migrate`")
             said = True
         time.sleep(1)
+
+
+def run_worker(interval: float, beat_seconds: float, dead_seconds: float) -> None:
+    """Run tasks until a signal; while the database cannot be used, try again and again."""
+    delay = FIRST_DELAY
+    while True:
+        started = time.monotonic()
+        # A new one after each failure: a task that the last one left running is that of a dead worker.
+        worker = Worker(interval, beat_seconds, dead_seconds)
+        try:
+            wait_for_migrations()
+            worker.configure_signals()
+            return worker.run()
+        except (DatabaseError, InterfaceError) as error:
+            if not worker.running:
+                return None
+            if time.monotonic() - started > LAST_DELAY:
+                delay = FIRST_DELAY
+            if connection_is_gone(error):
+                reason = " ".join(str(error).split())
+                logger.error("the database does not answer, next try in %.0f s: %s", delay, reason)
+            else:
+                logger.exception("the worker failed, next try in %.0f s", delay)
+            connection.close()
+            time.sleep(delay)
+            delay = min(delay * 2, LAST_DELAY)
 
 
 class Command(BaseCommand):
@@ -53,24 +81,9 @@ class Command(BaseCommand):
         """Run; return when a signal stopped it after its last task."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
-        if settings.TASKS["default"]["BACKEND"] != "django_tasks_db.DatabaseBackend":
-            logger.info("nothing to do: tasks run in the process that asks for them, unless TASKS=database")
-            Event().wait()
-        delay = FIRST_DELAY
-        while True:
-            worker = None
-            try:
-                wait_for_migrations()
-                delay = FIRST_DELAY
-                # A new one after each failure: if it left a task running, that is one of a dead worker now.
-                worker = Worker(interval, beat, dead)
-                worker.configure_signals()
-                return worker.run()
-            except DATABASE_AWAY as error:
-                if worker and not worker.running:
-                    return None
-                reason = " ".join(str(error).split())
-                logger.error("the database does not answer, next try in %.0f s: %s", delay, reason)
-                connection.close()
-                time.sleep(delay)
-                delay = min(delay * 2, LAST_DELAY)
+        # An engine of tasks that needs a worker has its line here.
+        if isinstance(task_backends["default"], DatabaseBackend):
+            return run_worker(interval, beat, dead)
+        logger.info("nothing to do: tasks run in the process that asks for them, unless TASKS=database")
+        Event().wait()
+        return None

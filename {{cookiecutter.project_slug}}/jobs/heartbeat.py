@@ -1,0 +1,94 @@
+"""Heartbeats: each worker records that it lives, and queues the tasks of workers that do not again."""
+
+import logging
+from datetime import timedelta
+from threading import Event, Thread
+
+from django.db import connection
+from django.db.models.functions import Now
+from django.tasks import TaskResultStatus
+from django.utils import timezone
+from django_tasks_db.management.commands.db_worker import Worker
+from django_tasks_db.models import DBTaskResult
+
+from jobs.models import Heartbeat
+
+logger = logging.getLogger("jobs.worker")
+
+# Seconds between two heartbeats, and without one until a worker counts as dead.
+BEAT_SECONDS = 5.0
+DEAD_SECONDS = 30.0
+
+# Give up after three lost workers: the task probably kills them.
+MOST_WORKERS = 3
+
+
+def beat(worker_id: str, late_seconds: float) -> bool:
+    """Record a heartbeat; return whether the one before it is less than `late_seconds` old.
+
+    The database compares the times: the clocks of machines differ, and one that is suspended stops its own.
+    """
+    recent = Heartbeat.objects.filter(worker_id=worker_id, seen_at__gt=Now() - timedelta(seconds=late_seconds))
+    if recent.update(seen_at=Now()):
+        return True
+    Heartbeat.objects.update_or_create(worker_id=worker_id, defaults={"seen_at": Now()})
+    return False
+
+
+def requeue_lost_tasks(dead_seconds: float) -> None:
+    """Queue the tasks of workers without a heartbeat for `dead_seconds` again, or fail them at the third such loss."""
+    # Tasks first, workers second: a worker records a heartbeat before it takes a task.
+    running = list(DBTaskResult.objects.running())
+    Heartbeat.objects.filter(seen_at__lt=Now() - timedelta(seconds=dead_seconds)).delete()
+    alive = set(Heartbeat.objects.values_list("worker_id", flat=True))
+    for lost in running:
+        if lost.worker_ids[-1] in alive:
+            continue
+        # Compare and swap: no effect if the task has ended, or another worker was first.
+        same = DBTaskResult.objects.filter(pk=lost.pk, status=TaskResultStatus.RUNNING, started_at=lost.started_at)
+        if len(lost.worker_ids) < MOST_WORKERS:
+            if same.update(status=TaskResultStatus.READY, started_at=None):
+                logger.warning("Task id=%s path=%s lost its worker: queued again", lost.pk, lost.task_path)
+        elif same.update(
+            status=TaskResultStatus.FAILED,
+            finished_at=timezone.now(),
+            exception_class_path="jobs.worker.WorkerLost",
+            traceback=f"{MOST_WORKERS} workers died while they ran this task.",
+        ):
+            logger.error("Task id=%s path=%s lost %d workers: failed", lost.pk, lost.task_path, MOST_WORKERS)
+
+
+class HeartbeatThread(Thread):
+    """Records a worker's heartbeats and looks after the tasks of dead workers, also while the worker runs a task."""
+
+    def __init__(self, worker: Worker, beat_seconds: float, dead_seconds: float) -> None:
+        """Take seconds like BEAT_SECONDS and DEAD_SECONDS."""
+        super().__init__(daemon=True, name="heartbeat")
+        self.worker = worker
+        self.beat_seconds = beat_seconds
+        self.dead_seconds = dead_seconds
+        self.stopped = Event()
+
+    def run(self) -> None:
+        """Beat until stopped."""
+        # After an outage of the database, or a pause of the machine, every worker looks dead. So a worker judges
+        # the others only after its own heartbeats were in time for as long as the others have to record theirs.
+        steady_seconds = 0.0
+        while not self.stopped.wait(self.beat_seconds):
+            try:
+                steady_seconds = steady_seconds + self.beat_seconds if self.beat_in_time() else 0.0
+                if steady_seconds >= self.dead_seconds:
+                    requeue_lost_tasks(self.dead_seconds)
+            except Exception as error:  # any: without this thread the worker would look dead
+                logger.warning("no heartbeat: %s: %s", type(error).__name__, " ".join(str(error).split()))
+                steady_seconds = 0.0
+                connection.close()
+        connection.close()
+
+    def beat_in_time(self) -> bool:
+        """Record a heartbeat; warn and return False if it is so late that others may take this worker for dead."""
+        late_seconds = self.dead_seconds / 2
+        in_time = beat(self.worker.worker_id, late_seconds)
+        if not in_time and self.worker.running_task:
+            logger.warning("no heartbeat for %.0f s or more: the task of this worker may run twice", late_seconds)
+        return in_time
