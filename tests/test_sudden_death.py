@@ -15,6 +15,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlencode
 
+import pytest
 from deploys import build, migrate
 from generation import PRODUCTION, Project, free_port, wait_until
 from servers import PATH, PostgreSQL, Redis, find_program
@@ -135,6 +136,7 @@ class Writer:
                 self.refused.append(type(error).__name__)
 
 
+@pytest.mark.slow
 def test_no_acknowledged_write_is_lost_with_its_process(
     generate: Callable[..., Project], postgresql: PostgreSQL, redis: Redis, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ import psutil
 import psycopg
 import pytest
 from deploys import DEPLOY, json_lines, migrate
-from generation import THIS_PYTHON, Process, Project, copy_project, original, wait_until
+from generation import Process, Project, copy_project, original, project_python, wait_until
 from servers import PASSWORD
 
 Generate = Callable[..., Project]
@@ -156,7 +156,7 @@ def deploy(
     if request.param != "sqlite":
         url = request.getfixturevalue(request.param).create_database()
     place = tmp_path_factory.mktemp(request.param)
-    made = Queue(copy_project(original(shared, template), place, virtual_environment(THIS_PYTHON)), url)
+    made = Queue(copy_project(original(shared, template), place, virtual_environment(project_python())), url)
     migrate(made.project, **made.variables)
     return made
 
