@@ -1,101 +1,59 @@
 """I. Codebase: one repository, of which one commit runs everywhere: https://12factor.net/codebase.
 
-Tested: a checkout of what git holds, and of nothing else, runs as development, as staging and as production at the
-same time, told apart by their environments alone; running changes nothing that git tracks; no code comes from another
-repository or from outside of this one.
+Tested: a clone of what git holds, and of nothing else, runs as development, as staging and as production at the same
+time, told apart by their environments alone; running changes nothing that git tracks; no code comes from outside of
+the repository and its dependencies.
 Not testable here: that all deploys really come from this repository, and that there is no second one.
 """
 
-import os
-import shutil
-import subprocess
-import tomllib
+import sys
+import sysconfig
 from pathlib import Path
 
-import pytest
-from django.conf import settings
-
-from tests.factors.processes import PROJECT, copy_project, example
-from tests.factors.source import tracked
+from tests.factors.deploy import PROJECT, PYPROJECT, copy, demand, example
 
 FACTOR = "I Codebase"
-
-
-def git(directory: Path, *arguments: str) -> str:
-    """Run git with nobody's configuration."""
-    settings = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(directory)}
-    for role in ("AUTHOR", "COMMITTER"):
-        settings |= {f"GIT_{role}_NAME": "factors", f"GIT_{role}_EMAIL": "factors@example.com"}
-    command = ["git", *arguments]
-    run = subprocess.run(
-        command, cwd=directory, env={**os.environ, **settings}, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, f"{FACTOR}: {command} failed: {run.stderr}"
-    return run.stdout
+LOADED = """
+import sys
+from django.urls import get_resolver
+get_resolver().url_patterns
+answer({name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())})
+"""
 
 
 def test_one_commit_runs_as_three_deploys_at_once(deploy, built, tmp_path):
-    if not shutil.which("git"):
-        pytest.skip("needs git")
-    repository = copy_project(tmp_path / "repository")
-    git(repository, "init", "-q")
-    git(repository, "add", "-A")
-    git(repository, "commit", "-q", "-m", "One commit")
-    git(tmp_path, "clone", "-q", "repository", "checkout")
-    checkout = tmp_path / "checkout"
-
-    static = Path(settings.STATIC_ROOT).relative_to(PROJECT)
-    if not (checkout / static).exists():
-        shutil.copytree(built / static, checkout / static)  # the build's, see V
-    codes = [Path(shutil.copytree(checkout, tmp_path / f"checkout{number}", symlinks=True)) for number in range(3)]
     development = {name: value for name, value in example().items() if name not in ("DATABASE_URL", "PORT")}
-    environments = [development, {"ALLOWED_HOSTS": "staging.example.com"}, {"ALLOWED_HOSTS": "www.example.com"}]
-    deploys = [deploy(code=code, **variables) for code, variables in zip(codes, environments, strict=True)]
-    try:
-        started = [each.start(each.command("web")) for each in deploys]
-        for each, process in zip(deploys, started, strict=True):
-            each.ready(process)
-    except pytest.fail.Exception as failure:
-        said = failure.msg or ""
-        missing = [path for path in ignored_code() if f"'{path.stem}'" in said or f".{path.stem}'" in said]
-        cause = f": git does not hold {', '.join(map(str, missing))}" if missing else ""
-        pytest.fail(f"{FACTOR}: a checkout of the commit alone does not run{cause}\n{failure}", pytrace=False)
-
     hosts = ["localhost", "staging.example.com", "www.example.com"]
-    answers = [[process.get("/", headers={"Host": host}).status for host in hosts] for process in started]
-    assert answers == [[200, 400, 400], [400, 200, 400], [400, 400, 200]], (
-        f"{FACTOR}: the same commit does not become three deploys by its environment alone: {answers}"
-    )
-    changed = "".join(git(code, "status", "--porcelain", "--untracked-files=no") for code in codes)
-    assert not changed, f"{FACTOR}: running changed files that git tracks: {changed}"
-
-
-def ignored_code() -> list[Path]:
-    """Return the Python files that git does not hold."""
-    found = [path.relative_to(PROJECT) for path in PROJECT.rglob("*.py")]
-    return [path for path in found if path not in tracked() and ".venv" not in path.parts]
+    environments = [development, *({"ALLOWED_HOSTS": host} for host in hosts[1:])]
+    places = [deploy(code=copy(built, tmp_path / f"clone{number}"), **each) for number, each in enumerate(environments)]
+    webs = [place.web() for place in places]
+    answers = [[web.get("/", Host=host).status != 400 for host in hosts] for web in webs]
+    what = f"one commit does not become three deploys by its environment alone: {answers}"
+    told_apart = answers == [[True, False, False], [False, True, False], [False, False, True]]
+    demand(told_apart, FACTOR, what, "read ALLOWED_HOSTS from the environment")
 
 
 def test_running_changes_no_tracked_file(day):
-    assert not day.of("I"), f"{FACTOR}: a file of the commit changed while the processes ran: {day.of('I')}"
+    changed = day.of(FACTOR).values()
+    what = f"a file of the commit changed while the processes ran: {'; '.join(changed) or day.status}"
+    demand(not changed and not day.status, FACTOR, what, "keep what changes in a backing service")
 
 
-def test_the_repository_is_complete():
-    modules = [path for path in tracked() if path.name == ".gitmodules"]
-    assert not modules, f"{FACTOR}: code comes from other repositories: {modules}"
-    outside = [path for path in tracked() if not (PROJECT / path).resolve().is_relative_to(PROJECT.resolve())]
-    assert not outside, f"{FACTOR}: links lead out of the repository: {', '.join(map(str, outside))}"
-    sources = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-    sources = sources.get("tool", {}).get("uv", {}).get("sources", {})
-    elsewhere = [name for name, source in sources.items() if isinstance(source, dict) and leads_out(source)]
-    assert not elsewhere, f"{FACTOR}: pyproject.toml takes {', '.join(elsewhere)} from a path outside of the repository"
+def test_a_page_needs_nothing_that_git_does_not_hold(day):
+    missing = {event["target"]: event["by"] for event in day.absent()}
+    what = f"pages fail without what git does not hold: {missing}"
+    demand(not missing, FACTOR, what, "commit it, or keep it in a backing service")
 
 
-def leads_out(source: dict[str, str]) -> bool:
-    """Tell whether a source of a dependency is a directory outside of the project."""
-    return "path" in source and not (PROJECT / source["path"]).resolve().is_relative_to(PROJECT.resolve())
-
-
-def test_the_repository_holds_one_app():
-    apps = [path for path in tracked() if path.name == "manage.py"]
-    assert len(apps) <= 1, f"{FACTOR}: several apps share the repository: {', '.join(map(str, apps))}"
+def test_no_code_comes_from_elsewhere(deploy):
+    place = deploy()
+    libraries = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    allowed = [Path(name).resolve() for name in (place.code, *libraries, Path(__file__).parent, sys.base_prefix)]
+    files = {name: Path(file).resolve() for name, file in place.ask(LOADED).items() if file}
+    outside = {name: file for name, file in files.items() if not any(file.is_relative_to(each) for each in allowed)}
+    what = f"code is imported from outside of the repository: {outside}"
+    demand(not outside, FACTOR, what, "make it a part of the repository, or a dependency with a version")
+    sources = PYPROJECT.get("tool", {}).get("uv", {}).get("sources", {})
+    paths = {name: source["path"] for name, source in sources.items() if isinstance(source, dict) and "path" in source}
+    next_door = [name for name, path in paths.items() if not (PROJECT / path).resolve().is_relative_to(PROJECT)]
+    demand(not next_door, FACTOR, f"pyproject.toml takes {next_door} from a directory next door", "publish it")

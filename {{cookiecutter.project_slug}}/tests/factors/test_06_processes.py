@@ -1,234 +1,117 @@
 """VI. Processes: stateless, and sharing nothing: https://12factor.net/processes.
 
 Tested: two web processes that have nothing in common but their backing services (each has its own code, HOME and
-directory for temporary files, as on two machines) see each other's sessions, messages and uploads, one lives on when
-the other is killed, and both give the same answers whatever each was asked before; nothing that a request wrote stays
-on the local disk; no module keeps in memory what its functions put there.
-Not testable here: uploads on a disk (STORAGE_URL=file:) are shared by what has this disk; with several machines it
-must be a network's, or a bucket. And an object may hide what it keeps from every reader of the code.
+directory for temporary files, as on two machines) share sessions, messages and uploads, and one lives on when the
+other is killed; no file stays on the local disk; a page is the same in every process, whatever that was asked before.
+Not testable here: what no page shows that is asked for with GET and without an argument. And uploads on a disk
+(STORAGE_URL=file:) are shared by what has this disk: with several machines it must be a network's, or a bucket.
 """
 
-import ast
-import re
-import shutil
-from pathlib import Path
-
-import pytest
-
-from tests.factors.day import PAGES
-from tests.factors.processes import request
-from tests.factors.source import dotted, modules, strings
+from tests.factors.deploy import allow_only, copy, demand, given
 
 FACTOR = "VI Processes"
-
-# A session as logging in makes it, an upload, and the page that changes a user and says so in a message.
-VISIT = """
-from django.contrib.auth import get_user_model
+TAKE_IN = """
+from django.contrib import messages
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.test import Client
-from django.urls import NoReverseMatch, reverse
-from django.conf import settings
-User = get_user_model()
-user = User.objects.get(**{User.USERNAME_FIELD: "factors@example.com"})
-client = Client()
-client.force_login(user)
-cookies = {name: morsel.value for name, morsel in client.cookies.items()}
-name = default_storage.save("upload.txt", ContentFile(b"an upload"))
-try:
-    admin = reverse("admin:index")
-    delete = reverse("admin:%s_%s_changelist" % (User._meta.app_label, User._meta.model_name))
-except NoReverseMatch:
-    admin = delete = ""
-visit = ({"cookies": cookies, "admin": admin, "users": delete, "pk": user.pk, "upload": default_storage.url(name)})
+took = []
+if hasattr(request, "session"):
+    request.session["factors"] = "kept"
+    took.append("session")
+if hasattr(request, "_messages"):
+    messages.error(request, "a message")
+    took.append("message")
+answer([took, default_storage.save("upload.txt", ContentFile(b"an upload"))])
 """
-
-
-def token_in(page: str) -> str:
-    """Return the CSRF token of a form."""
-    match = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
-    assert match, f"{FACTOR}: no form on the page:\n{page[:500]}"
-    return match[1]
+GIVE_OUT = """
+from django.contrib.messages import get_messages
+from django.core.files.storage import default_storage
+gave = []
+if hasattr(request, "session") and request.session.get("factors") == "kept":
+    gave.append("session")
+if [str(message) for message in get_messages(request)] == ["a message"]:
+    gave.append("message")
+answer([gave, default_storage.exists(upload) and default_storage.open(upload).read().decode()])
+"""
+# Each page after a warm-up and so many more rounds, as nobody and logged in; chance and the clock stand still, what is
+# kept in services is put back.
+REMEMBER = """
+import os, random, re, time, uuid
+from contextlib import suppress
+from django.core.cache import caches
+from django.db import connections, transaction
+from django.test import Client
+clock = re.compile(rb"\\d{1,2}:\\d\\d(:\\d\\d(\\.\\d+)?)?|1[789]\\d{8}(\\.\\d+)?|\\d+(\\.\\d+)?\\s?m?s\\b")
+counter = [0]
+def urandom(size):
+    counter[0] += 1
+    return random.Random(counter[0]).randbytes(size)
+def visit(path, cookies):
+    client = Client(raise_request_exception=False)
+    client.cookies.load(cookies)
+    for alias in caches:
+        with suppress(Exception):
+            caches[alias].clear()
+    real, seen = (os.urandom, random._urandom, time.time), None
+    counter[0] = 0
+    random.seed(0)
+    os.urandom = random._urandom = urandom
+    now = real[2]()
+    try:
+        with transaction.atomic():
+            answer = client.get(path, secure=True, headers={"host": "localhost"})
+            body = b"" if answer.streaming else answer.content
+            seen = [answer.status_code, answer.get("Location", ""), clock.sub(b"", body).decode(errors="replace")]
+            transaction.set_rollback(True)
+    except Exception as error:
+        seen = [type(error).__name__]
+    finally:
+        os.urandom, random._urandom, time.time = real
+    return seen
+who = [{}, cookies] if cookies else [{}]
+def round():
+    return {f"{path} ({'logged in' if each else 'as nobody'})": visit(path, each) for path in pages for each in who}
+for _ in range(rounds):
+    round()
+answer([round(), round()])
+"""
 
 
 def test_processes_share_what_one_of_them_took_in(deploy, databases, built, tmp_path):
     database = databases.migrated()
-    codes = [Path(shutil.copytree(built, tmp_path / f"code{number}", symlinks=True)) for number in range(3)]
-    one, two, visitor = (deploy(code=code, database=database) for code in codes)
-    for each in (two, visitor):  # attached services, the same for all
-        for name in ("STORAGE_URL", "EMAIL_URL"):
-            each.environment[name] = one.environment[name]
-    first, second = one.start(one.command("web")), two.start(two.command("web"))
-    visit = visitor.ask(VISIT + "queued = None\n" + PAGES.replace("answer(", "visit['pages'] = (") + "\nanswer(visit)")
-    one.ready(first)
-    two.ready(second)
-
-    for path in (visit["upload"],) if visit["upload"].startswith("/") else ():
-        for process in (first, second):
-            answer = process.get(path)
-            assert (answer.status, answer.text) == (200, "an upload"), (
-                f"{FACTOR}: an upload made in one process is not seen by another: {path} gives {answer.status}"
-            )
-
-    same = [path for path in visit["pages"][0] if not path.startswith(visit["admin"] or "\0")]
-    for path in same:
-        before = first.get(path).text
-        history = [first.get(path).text for _ in range(3)]
-        fresh = second.get(path).text
-        assert fresh != before or fresh == history[-1], (
-            f"{FACTOR}: {path} is answered from the memory or the disk of one process: "
-            f"it has changed there with each request, and another process begins anew"
-        )
-
-    if not visit["admin"]:
-        pytest.skip("needs the admin, for a session and a message")
-    cookies = visit["cookies"]
-    for process in (first, second):
-        status = process.get(visit["admin"], cookies).status
-        assert status == 200, f"{FACTOR}: a session made in one process is not known to another: {status}"
-    form = f"_selected_action={visit['pk']}&action=no-such-action&index=0&csrfmiddlewaretoken="
-    body = form + token_in(first.get(visit["users"], cookies).text)
-    request(int(first.environment["PORT"]), "POST", visit["users"], cookies, body.encode())
-    first.kill()
-    answer = second.get(visit["users"], cookies)
-    assert answer.status == 200, f"{FACTOR}: the session ended with the process that was killed"
-    assert 'class="messagelist"' in answer.text, f"{FACTOR}: a message left in one process is not shown by another"
+    one, two = (deploy(code=copy(built, tmp_path / f"code{number}"), database=database) for number in range(2))
+    for name in ("STORAGE_URL", "EMAIL_URL"):  # attached, and the same for all
+        two.environment[name] = one.environment[name]
+    first, second = one.web(), two.web()
+    cookies: dict[str, str] = {}
+    took, upload = first.ask(TAKE_IN, cookies) or ([], "")
+    gave, content = second.ask(given(GIVE_OUT, upload=upload), dict(cookies)) or ([], "")
+    lost = [name for name in took if name not in gave]
+    instead = "keep it in the database, the cache or a cookie"
+    demand(not lost, FACTOR, f"a {' and a '.join(lost)} left in one process is not known to another", instead)
+    what = f"an upload made in one process is not there in another: {content!r}"
+    demand(content == "an upload", FACTOR, what, "keep uploads in the default storage, where STORAGE_URL says")
+    one.kill(first)
+    gave, _ = second.ask(given(GIVE_OUT, upload=upload), cookies) or ([], "")
+    demand("session" in gave or "session" not in took, FACTOR, "a session ended with the process that was killed", instead)
 
 
-def test_nothing_that_a_next_request_needs_stays_on_the_disk(day):
-    left = day.of("VI")
-    assert not left, f"{FACTOR}: state on the local disk, which no other machine has: {left}"
+def test_no_file_stays_on_the_local_disk(day):
+    instead = "keep it in a backing service: the database, the cache, the storage of uploads"
+    allow_only("writes", day.of(FACTOR), FACTOR, "state is left on the disk, which no other machine has", instead)
 
 
-MUTABLE = {"dict", "list", "set", "defaultdict", "deque", "Counter", "OrderedDict", "Queue", "SimpleQueue", "count"}
-CHANGES = {
-    "append",
-    "add",
-    "update",
-    "setdefault",
-    "pop",
-    "popleft",
-    "appendleft",
-    "extend",
-    "insert",
-    "remove",
-    "clear",
-    "put",
-    "put_nowait",
-    "discard",
-    "popitem",
-}
-
-
-def stores(tree: ast.Module) -> dict[str, int]:
-    """Return the names of a module, and of the classes in it, that hold something mutable."""
+def test_a_page_does_not_depend_on_the_process_that_answers(deploy, databases, day):
+    pages = list(day.answers)
+    many = max(2, min(12, 60 // max(1, len(pages))))
+    code = [given(REMEMBER, pages=pages, rounds=rounds, cookies=databases.cookies) for rounds in (1, many, many)]
+    asked = [deploy().asking(each, PYTHONHASHSEED="0") for each in code]
+    (young, _), (old, old_again), (twin, twin_again) = (result() for result in asked)
     found = {}
-    for body, prefix in [(tree.body, "")] + [(n.body, f"{n.name}.") for n in tree.body if isinstance(n, ast.ClassDef)]:
-        for node in body:
-            value = getattr(node, "value", None)
-            if isinstance(node, ast.Assign):
-                targets = node.targets
-            elif isinstance(node, ast.AnnAssign):
-                targets = [node.target]
-            else:
-                continue
-            literal = isinstance(value, (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp))
-            call = isinstance(value, ast.Call) and dotted(value.func).rpartition(".")[2] in MUTABLE
-            if literal or call:
-                found |= {prefix + dotted(target): node.lineno for target in targets if dotted(target)}
-    return found
-
-
-def changed_in(function: ast.AST, objects: set[str]) -> set[str]:
-    """Return what a function changes: globals, items and attributes of what is elsewhere, and what it calls a
-    changing method of; `objects` are the names of the module."""
-    found = set()
-    local = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    for node in ast.walk(function):
-        if isinstance(node, ast.Global):
-            found |= {f"global {name}" for name in node.names}
-        targets: list[ast.expr] = []
-        if isinstance(node, (ast.Assign, ast.Delete)):
-            targets = node.targets
-        elif isinstance(node, ast.AugAssign):
-            targets = [node.target]
-        found |= {dotted(target.value) for target in targets if isinstance(target, ast.Subscript)}
-        found |= {dotted(target.value) for target in targets if isinstance(target, ast.Attribute)} & objects
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CHANGES:
-            found.add(dotted(node.func.value))
-        if isinstance(node, ast.Call) and dotted(node.func) == "next" and node.args:
-            found.add(dotted(node.args[0]))
-    return {name for name in found if name and name.partition(".")[0] not in local}
-
-
-def test_no_module_is_a_store():
-    found = []
-    for path, tree in modules():
-        if "migrations" in path.parts or path.name == "gunicorn.conf.py":
-            continue
-        held = stores(tree)
-        objects = {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
-        objects |= {dotted(t) for node in tree.body if isinstance(node, ast.Assign) for t in node.targets}
-        classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
-        for function in ast.walk(tree):
-            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                for name in changed_in(function, objects):
-                    attribute = re.sub(r"^(self|cls)\.", "", name)
-                    inside = [f"{each}.{attribute}" for each in classes if f"{each}.{attribute}" in held]
-                    kept = (
-                        name in held | dict.fromkeys(objects)
-                        or (attribute != name and inside)
-                        or name.startswith("global ")
-                    )
-                    if kept and not set_in_init(tree, attribute):
-                        found.append(f"{path}:{function.lineno} {function.name}() keeps {name.split()[-1]}")
-    assert not found, f"{FACTOR}: state in the memory of one process: {'; '.join(sorted(set(found)))}"
-
-
-def set_in_init(tree: ast.Module, attribute: str) -> bool:
-    """Tell whether each object gets an attribute of its own."""
-    return any(
-        isinstance(node, ast.FunctionDef)
-        and node.name == "__init__"
-        and any(
-            dotted(t) == f"self.{attribute}" for a in ast.walk(node) if isinstance(a, ast.Assign) for t in a.targets
-        )
-        for node in ast.walk(tree)
-    )
-
-
-DISK = re.compile(r"/tmp(/.*)?|/var/(tmp|lib|spool|run|cache)(/.*)?|/dev/shm/.+")
-
-
-def test_no_function_leaves_a_file_on_the_disk(day):
-    elsewhere = {write.by for write in day.writes if "VI" not in write.factors}
-    found = [
-        f"{path}:{node.lineno} names {node.value}"
-        for path, tree in modules()
-        if path.name != "gunicorn.conf.py"
-        for node in strings(tree)
-        if DISK.fullmatch(node.value) and not OTHERS.search(node.value)
-    ]
-    for path, tree in modules():
-        functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
-        for call in {n for function in functions for n in ast.walk(function) if isinstance(n, ast.Call)}:
-            place = f"{path}:{call.lineno}"
-            if leaves_a_file(call) and place not in elsewhere and not OTHERS.search(ast.unparse(call).lower()):
-                found.append(f"{place} calls {ast.unparse(call)[:80]}")
-    assert not found, f"{FACTOR}: the local disk is no store and no queue: {'; '.join(found)}"
-
-
-OTHERS = re.compile(r"log|\.pid|\.sock")  # the matter of XI, VIII and VII
-WRITERS = {"write_text", "write_bytes", "mkdtemp", "mkstemp"}
-STORES = {"shelve.open", "dbm.open", "sqlite3.connect"}
-
-
-def leaves_a_file(call: ast.Call) -> bool:
-    """Tell whether a call makes a file that stays."""
-    name, last = dotted(call.func), call.func.attr if isinstance(call.func, ast.Attribute) else ""
-    if name == "open" or (last == "open" and "storage" not in name):
-        modes = [*call.args[1 if name == "open" else 0 :][:1], *(k.value for k in call.keywords if k.arg == "mode")]
-        return any(isinstance(m, ast.Constant) and re.fullmatch("[rbt]*[wax+][wbt+]*", str(m.value)) for m in modes)
-    if name.endswith("NamedTemporaryFile"):
-        return any(keyword.arg == "delete" for keyword in call.keywords)
-    return name in STORES or last in WRITERS or name in WRITERS
+    for page in young:
+        if old[page] == twin[page] != young[page]:
+            found[page.partition(" ")[0]] = f"{page} changes with what the process was asked before"
+        elif old[page] == old_again[page] != twin[page] == twin_again[page]:
+            found[page.partition(" ")[0]] = f"{page} differs between two processes"
+    instead = "keep what a page shows in the database or the cache, and make what must be the same from SECRET_KEY"
+    allow_only("pages", found, FACTOR, "a page is answered from the memory of one process", instead)

@@ -1,52 +1,33 @@
 """VII. Port binding: the app is a service on a port, with nothing in front of it: https://12factor.net/port-binding.
 
-Tested: the web process of the Procfile binds the port that the environment names, where other machines reach it, and
-serves pages and static files there by itself, with the headers that make browsers keep them.
+Tested: the web process binds the port that the environment names, where other machines reach it, and nothing else; it
+serves its static files there; no answer asks a web server in front to do something.
 Not testable here: that the platform's router reaches the port.
 """
 
-import os
-import re
-
-from tests.factors.processes import in_session, listening
+from tests.factors.deploy import allow_only, demand
 
 FACTOR = "VII Port binding"
+# https://nginx.org/en/docs/http/ngx_http_proxy_module.html, mod_xsendfile
+HEADERS = ("X-Accel-Redirect", "X-Sendfile", "X-LIGHTTPD-send-file", "X-Accel-Expires")
 
 
-def test_the_web_process_serves_everything_on_its_port(deploy):
-    production = deploy()
-    web = production.web()
-    page = web.get("/")
-    assert page.status == 200, f"{FACTOR}: the first page answers {page.status} on PORT\n{web.output}"
-    linked = [
-        path for path in re.findall(r'(?:href|src)="(/[^"]+\.\w+)"', page.text) if "/static" in path or "." in path
-    ]
-    assert linked, f"{FACTOR}: the first page links no static file"
-    for path in linked:
-        file = web.get(path)
-        assert file.status == 200, (
-            f"{FACTOR}: {path} answers {file.status}: a web server in front would have to serve it"
-        )
-        assert file.text, f"{FACTOR}: {path} is empty"
-        hashed = re.search(r"\.[0-9a-f]{8,}\.", path)
-        assert not hashed or "immutable" in file.headers.get("Cache-Control", ""), (
-            f"{FACTOR}: {path} has no header that lets browsers keep it: a web server in front would have to add one"
-        )
-    places = listening(in_session(web.popen.pid))
-    if places:  # Linux
-        port = int(web.environment["PORT"])
-        assert (False, port) in places, f"{FACTOR}: PORT is bound for this machine alone: no router reaches it"
-        others = {number for _, number in places} - {port}
-        assert not others, f"{FACTOR}: it listens on {others} too, which no environment names"
+def test_the_web_process_listens_on_its_port_for_everyone_and_nowhere_else(day):
+    addresses = {address for address, port in day.listeners if port == day.web.port}
+    what = f"PORT is bound on {', '.join(sorted(addresses))}, which no router reaches"
+    demand(addresses & {"0.0.0.0", "::"} or not day.listeners, FACTOR, what, "bind 0.0.0.0, unless DEBUG is on")
+    ports = {str(port): f"port {port}" for _, port in day.listeners if port != day.web.port}
+    allow_only("ports", ports | {name: name for name in day.sockets}, FACTOR, "it listens elsewhere too", "bind PORT alone")
 
 
-def test_a_port_is_all_that_is_bound(day):
-    sockets = [
-        path for path in (day.web.environment["HOME"], day.web.environment["TMPDIR"]) for path in find_sockets(path)
-    ]
-    assert not sockets, f"{FACTOR}: it binds {', '.join(sockets)}, and not only a port"
+def test_static_files_come_from_the_web_process(day):
+    missing = {path: status for path, status in day.static.items() if status != 200}
+    what = f"static files are left to a web server in front: {missing}"
+    demand(not missing, FACTOR, what, "let WhiteNoise serve them, or another host by STATIC_URL")
 
 
-def find_sockets(directory: str) -> list[str]:
-    """Return the Unix sockets below a directory."""
-    return [entry.path for entry in os.scandir(directory) if not entry.is_file() and not entry.is_dir()]
+def test_no_answer_asks_for_a_web_server_in_front(day):
+    pairs = [(path, answer) for path, answers in day.answers.items() for answer in answers]
+    asked = sorted({f"{path} has {name}" for path, answer in pairs for name in HEADERS if name in answer.headers})
+    what = f"answers leave their work to a web server in front: {', '.join(asked)}"
+    demand(not asked, FACTOR, what, "send the file, or redirect to where it is stored")

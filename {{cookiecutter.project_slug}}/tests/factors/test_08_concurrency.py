@@ -1,102 +1,77 @@
 """VIII. Concurrency: scale out by processes of each type: https://12factor.net/concurrency.
 
-Tested: honcho runs two web and two worker processes of the Procfile side by side; the web processes answer on ports
-of their own; the workers share the tasks, and none is done twice; a web process runs as many workers of its own as
-WEB_CONCURRENCY says; nothing daemonizes or writes a PID file.
+Tested: WEB_CONCURRENCY and WEB_THREADS say how many processes and threads of each the web process has; the web process
+alone runs no task; two workers share the tasks, and none is done twice; nothing writes a PID file or becomes a daemon.
 Not testable here: that the backing services carry the load of many processes.
 """
 
-import ast
-import shutil
-import sys
-from collections.abc import Callable
-from pathlib import Path
+import threading
+import time
 
-import pytest
-
-from tests.factors.day import enqueue
-from tests.factors.processes import SECONDS, free_ports, listening, request, wait, with_home
-from tests.factors.source import dotted, modules
+from tests.factors import work
+from tests.factors.deploy import SECONDS, demand, documented, wait
 
 FACTOR = "VIII Concurrency"
-
-STATES = """
-from django_tasks_db.models import DBTaskResult
-answer(list(DBTaskResult.objects.values_list("status", flat=True)))
+MEET = """
+import pathlib, time, uuid
+here = pathlib.Path({here!r})
+(here / str(uuid.uuid4())).touch()
+deadline = time.monotonic() + 10
+while not (here / "go").exists() and time.monotonic() < deadline:
+    time.sleep(0.02)
 """
 
 
-def answers(port: int) -> bool:
-    """Tell whether something answers."""
-    try:
-        return request(port, "GET", "/livez").status == 200
-    except OSError:
-        return False
+def at_once(web, here, requests):
+    """Return how many of so many requests are worked at, at the same time."""
+    here.mkdir()
+    threads = [threading.Thread(target=web.ask, args=[MEET.format(here=str(here))]) for _ in range(requests)]
+    for thread in threads:
+        thread.start()
+    count = -1
+    while count != (count := len(list(here.iterdir()))) or not count:
+        time.sleep(0.5)  # until no more come
+    (here / "go").touch()
+    for thread in threads:
+        thread.join()
+    return count
 
 
-def port_of(pid: int, port: int) -> bool:
-    """Tell whether a process listens on a port."""
-    return any(number == port for _, number in listening([pid]))
-
-
-def test_processes_of_each_type_work_side_by_side(deploy, tmp_path):
-    honcho = Path(sys.executable).with_name("honcho")
-    if not honcho.exists() and not shutil.which("honcho"):
-        pytest.skip("needs honcho")
+def test_the_environment_says_how_many_processes_and_threads_there_are(deploy, tmp_path):
     place = deploy()
-    # The first two wait for each other, which one worker alone cannot do; the others show whether any is done twice.
-    tasks = [[str(tmp_path), f"task{number}", 2 if number < 2 else 1, SECONDS] for number in range(8)]
-    enqueue(place, *(("meet", arguments) for arguments in tasks))
-    base = free_ports(2)
-    formation = place.start(
-        f"honcho start -f Procfile -e {tmp_path}/none -p {base} -c web=2,worker=2,release=0", WEB_CONCURRENCY="2"
-    )
-
-    def alive_until(condition: Callable[[], object], seconds: float = SECONDS) -> bool:
-        """Wait while the formation runs: when one of its processes ends, honcho ends all others."""
-        met = wait(lambda: formation.popen.poll() is not None or condition(), seconds)
-        ended = formation.popen.poll() is not None
-        assert not ended, f"{FACTOR}: a process of the formation ended, and with it all:\n{formation.output}"
-        return bool(met)
-
-    up = alive_until(lambda: answers(base) and answers(base + 1))
-    assert up, f"{FACTOR}: two web processes do not answer side by side: see VII Port binding\n{formation.output}"
-    home = place.environment["HOME"]
-    if with_home(home):  # Linux: the processes that share a port are gunicorn's own and those that it was told to run
-        count = alive_until(lambda: len([pid for pid in with_home(home) if port_of(pid, base)]) > 2, 5)
-        assert count, f"{FACTOR}: WEB_CONCURRENCY=2 does not give two processes on one port: the code decides it"
-    runs = tmp_path / "runs"
-    done = alive_until(lambda: runs.exists() and len(runs.read_text().splitlines()) >= len(tasks))
-    assert done, f"{FACTOR}: two workers did not do {len(tasks)} tasks within {SECONDS:.0f} s:\n{formation.output}"
-    lines = [line.split() for line in runs.read_text().splitlines()]
-    finished = wait(lambda: set(place.ask(STATES)) == {"SUCCESSFUL"}, 5)
-    names = [line[0] for line in [line.split() for line in runs.read_text().splitlines()]]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    assert not twice, f"{FACTOR}: two workers did the same tasks: {', '.join(twice)}"
-    assert len({pid for _, pid in lines}) == 2, f"{FACTOR}: two workers run, and one did all the tasks"
-    assert finished, f"{FACTOR}: tasks were begun and not finished:\n{formation.output}"
+    if "WEB_CONCURRENCY" in documented():
+        web = place.web(WEB_CONCURRENCY="2")
+        leader = min(web.members(), key=lambda process: process.create_time())
+        count = wait(lambda: (n := len(leader.children())) == 2 and n, 3) or len(leader.children())
+        what = f"WEB_CONCURRENCY=2 gives {count} processes"
+        demand(count == 2, FACTOR, what, "leave the number of processes to the environment", web.tail)
+    if "WEB_THREADS" in documented():
+        count = at_once(place.web(WEB_CONCURRENCY="1", WEB_THREADS="3"), tmp_path / "requests", 6)
+        what = f"WEB_THREADS=3 lets one process answer {count} requests at the same time"
+        demand(count == 3, FACTOR, what, "leave the number of threads to the environment")
 
 
-def test_no_process_writes_a_pid_file_or_becomes_a_daemon(day):
-    assert not day.of("VIII"), f"{FACTOR}: the platform manages processes, no PID file does: {day.of('VIII')}"
+def test_workers_share_the_tasks_and_the_web_process_runs_none(deploy, tmp_path):
+    place = deploy()
+    web = place.web()
+    enqueue = "from tests.factors import work\nfor number in range(8):\n    work.enqueue('meet', {0!r}, str(number), {1}, {2})"
+    web.ask(enqueue.format(str(tmp_path), 2, SECONDS))
+    wait((tmp_path / "runs").exists, 2.5)
+    what = "the web process runs tasks"
+    demand(not (tmp_path / "runs").exists(), FACTOR, what, "leave tasks to the worker process", web.tail)
+    workers = [place.worker(work.OPTIONS) for _ in range(2)]
+    runs = lambda: [line.split() for line in (tmp_path / "runs").read_text().splitlines()]  # noqa: E731
+    wait(lambda: (tmp_path / "runs").exists() and len(runs()) >= 8 or any(each.popen.poll() is not None for each in workers))
+    for worker in workers:
+        what = f"a second worker does not run beside the first: one ended with exit code {worker.popen.poll()}"
+        demand(worker.popen.poll() is None, FACTOR, what, "let any number of workers run", worker.tail)
+    demand((tmp_path / "runs").exists(), FACTOR, "the worker process runs no task", "read what it says", workers[0].tail)
+    names, pids = zip(*runs(), strict=True)
+    demand(len(names) >= 8, FACTOR, "two workers do not do eight tasks in time", "read what they say", workers[0].tail)
+    demand(len(set(names)) == len(names), FACTOR, f"tasks were done twice: {sorted(names)}", "lock a task that is taken")
+    demand(len(set(pids)) > 1, FACTOR, "two workers run, and one did all the tasks", "let each take one at a time")
 
 
-BACKGROUND = {"Thread", "Timer", "Process", "ThreadPoolExecutor", "ProcessPoolExecutor", "Pool", "BackgroundScheduler"}
-
-
-def test_no_work_hides_in_a_process_of_another_type():
-    found = []
-    for path, tree in modules():
-        inside = {id(part) for node in ast.walk(tree) if is_called_later(node) for part in ast.walk(node)}
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call) or id(node) in inside:
-                continue
-            if dotted(node.func).rpartition(".")[2] in BACKGROUND:
-                found.append(f"{path}:{node.lineno} starts {ast.unparse(node)[:60]}")
-    assert not found, f"{FACTOR}: each process that loads the code would do this again, not a process type: {found}"
-
-
-def is_called_later(node: ast.AST) -> bool:
-    """Tell whether loading the project does not run what is in here."""
-    function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-    return function and getattr(node, "name", "") != "ready"
+def test_no_process_writes_a_pid_file(day):
+    files = "; ".join(day.of(FACTOR).values())
+    demand(not files, FACTOR, f"a PID file: {files}", "leave the management of processes to the platform")

@@ -1,137 +1,82 @@
 """IX. Disposability: fast to start, graceful to stop, robust against sudden death: https://12factor.net/disposability.
 
-Tested: the web process answers within seconds; on SIGTERM the request in flight is answered and the running task is
-finished, and the process ends by itself with exit code 0; after a SIGKILL, in the middle of both, the same commands
-start again in the same place, nothing is corrupt, and the interrupted task is done.
+Tested: the web process answers within seconds; on SIGTERM a request that takes three more seconds is answered and a
+running task is finished, and both processes end by themselves with exit code 0; after a SIGKILL in the middle of both
+the same commands start again in the same place, and the interrupted task is done.
 Not testable here: a machine that loses its disk, which is the backing service's part.
 """
 
-import shlex
-import socket
-import sys
-import time
-from contextlib import suppress
+import signal
+import threading
 
-from tests.factors.day import enqueue
-from tests.factors.processes import SECONDS, Process, wait
+from tests.factors import work
+from tests.factors.deploy import SECONDS, demand, wait
 
 FACTOR = "IX Disposability"
-
-# A second or so on a quiet machine; 12factor.net says "a few".
-SECONDS_TO_START = 6.0
-SECONDS_TO_STOP = 10.0
-
-# A form's token is as good as the cookie's when both are the same 32 characters.
-TOKEN = "a" * 32
-FORM = f"csrfmiddlewaretoken={TOKEN}".encode()
+SLOW = "import pathlib, time\npathlib.Path({here!r}).touch()\ntime.sleep(3)\nanswer('answered')"
 
 
-def begin_request(web: Process) -> socket.socket:
-    """Send a form but for its end; return when the application waits for the rest."""
-    connection = socket.create_connection(("127.0.0.1", int(web.environment["PORT"])), timeout=SECONDS)
-    headers = [
-        "POST / HTTP/1.1",
-        "Host: localhost",
-        "X-Forwarded-Proto: https",
-        "Referer: https://localhost/",
-        f"Cookie: csrftoken={TOKEN}",
-        "Content-Type: application/x-www-form-urlencoded",
-        f"Content-Length: {len(FORM)}",
-        "Connection: close",
-        "Expect: 100-continue",  # gunicorn answers it when it hands the request to the application
-    ]
-    connection.sendall("\r\n".join(headers).encode() + b"\r\n\r\n")
-    assert b"100 Continue" in connection.recv(1000), f"{FACTOR}: the web process does not take a request: see VII"
-    connection.sendall(FORM[:10])
-    return connection
+def begin_request(web, here):
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(attempt(web, here)))
+    thread.start()
+    wait(here.exists)
+    return thread, answers
 
 
-def test_the_web_process_starts_within_seconds(day, deploy):
-    took = day.web.seconds_to_start
-    limit = SECONDS_TO_START
-    if took > limit:  # on a machine that is busy with something else everything takes longer: how much?
-        place = deploy()
-        begun = time.monotonic()
-        place.run(shlex.join([sys.executable, "-c", "import django.contrib.admin, gunicorn.app.wsgiapp"]))
-        limit += 3 * (time.monotonic() - begun)
-        took = place.web().seconds_to_start
-    assert took < limit, f"{FACTOR}: the web process takes {took:.1f} s to start"
+def attempt(web, here):
+    try:
+        return web.ask(SLOW.format(here=str(here)))
+    except OSError as error:
+        return error
 
 
-def test_a_request_in_flight_is_answered_after_sigterm(deploy):
+def test_the_web_process_starts_within_seconds(first_web):
+    assert first_web.seconds_to_start  # the first of all; every other test waits for it
+
+
+def test_what_runs_is_finished_after_sigterm(deploy, tmp_path):
     place = deploy()
-    web = place.web()
-    connection = begin_request(web)
-    with connection:
-        lines = len(web.stdout)
-        web.terminate()
-        wait(lambda: len(web.stdout) > lines or web.popen.poll() is not None, 2)  # it has noticed
-        answer = b""
-        with suppress(OSError):
-            connection.sendall(FORM[10:])
-            answer = connection.recv(1000)
-    assert answer.startswith(b"HTTP/1.1 200"), (
-        f"{FACTOR}: SIGTERM cut off the request in flight, it got {answer[:50] or 'no answer'}\n{web.output}"
-    )
-    ended = wait(lambda: web.ended, SECONDS_TO_STOP)
-    assert ended, f"{FACTOR}: the web process ignores SIGTERM: it runs {SECONDS_TO_STOP:.0f} s later\n{web.output}"
-    assert web.code == 0, f"{FACTOR}: the web process ends with exit code {web.code} on SIGTERM\n{web.output}"
-
-
-def test_a_running_task_is_finished_after_sigterm(deploy, tmp_path):
-    place = deploy()
-    enqueue(place, ("pause", [str(tmp_path), SECONDS]))
-    worker = place.start(place.command("worker"))
-    started = wait((tmp_path / "started").exists)
-    assert started, f"{FACTOR}: the worker process runs no task: see VIII Concurrency\n{worker.output}"
-    worker.terminate()
+    web, worker = place.web(), place.worker(work.OPTIONS)
+    place.ask(f"from tests.factors import work\nanswer(work.enqueue('pause', {str(tmp_path)!r}, {SECONDS}))")
+    thread, answers = begin_request(web, tmp_path / "asked")
+    started = wait((tmp_path / "started").exists, 10)
+    demand(started, "VIII Concurrency", "the worker process runs no task", "read what it says", worker.tail)
+    for process in (web, worker):
+        process.signal(signal.SIGTERM)
+    wait(lambda: web.popen.poll() is not None, 0.5)
+    web.signal(signal.SIGTERM)  # as impatient people do
+    thread.join()
     (tmp_path / "go").touch()
-    ended = wait(lambda: worker.ended, SECONDS_TO_STOP)
-    assert (tmp_path / "finished").exists(), f"{FACTOR}: SIGTERM cut off the running task\n{worker.output}"
-    assert ended, f"{FACTOR}: the worker process ignores SIGTERM: it runs {SECONDS_TO_STOP:.0f} s later"
-    assert worker.code == 0, (
-        f"{FACTOR}: the worker process ends with exit code {worker.code} on SIGTERM\n{worker.output}"
-    )
-
-
-INTACT = """
-from django.contrib.auth import get_user_model
-from django.db import connection
-damage = []
-if connection.vendor == "sqlite":
-    with connection.cursor() as cursor:
-        damage = [row[0] for row in cursor.execute("PRAGMA integrity_check") if row[0] != "ok"]
-answer(damage or (["the user is gone"] if not get_user_model().objects.exists() else []))
-"""
+    instead = "leave SIGTERM to gunicorn, with a graceful_timeout that is longer than any request"
+    demand(answers == ["answered"], FACTOR, f"SIGTERM cut off a request: {answers}", instead, web.tail)
+    codes = [place.finish(process) for process in (web, worker)]
+    instead = "let the worker finish its task on SIGTERM"
+    demand((tmp_path / "finished").exists(), FACTOR, "SIGTERM cut off the running task", instead, worker.tail)
+    for process, code in zip((web, worker), codes, strict=True):
+        how = "still runs ten seconds after SIGTERM" if code is None else f"ends with exit code {code} on SIGTERM"
+        instead = "end on SIGTERM, with exit code 0, once what runs is finished"
+        demand(code == 0, FACTOR, f"`{process.command}` {how}", instead, process.tail)
 
 
 def test_nothing_needs_repair_after_sigkill(deploy, tmp_path):
     place = deploy()
-    enqueue(place, ("pause", [str(tmp_path), SECONDS]))
-    worker_command = place.command("worker")
-    # The worker of this project takes how soon it is missed; one that does not is asked without.
-    quick = f"{worker_command} --beat 0.2 --dead 1"
-    worker, web = place.start(quick), place.web()
-    started = wait(lambda: (tmp_path / "started").exists() or worker.popen.poll() is not None)
-    if worker.popen.poll() == 2:
-        quick = worker_command
-        worker = place.start(quick)
-        started = wait((tmp_path / "started").exists)
-    assert started, f"{FACTOR}: the worker process runs no task: see VIII\n{worker.output}"
-    begin_request(web).close()
-    worker.kill()
-    web.kill()
-
+    web, worker = place.web(), place.worker(f"{work.OPTIONS} {work.IMPATIENT}")
+    before = web.get("/").status
+    place.ask(f"from tests.factors import work\nanswer(work.enqueue('pause', {str(tmp_path)!r}, {SECONDS}))")
+    thread, _ = begin_request(web, tmp_path / "asked")
+    started = wait((tmp_path / "started").exists, 10)
+    demand(started, "VIII Concurrency", "the worker process runs no task", "read what it says", worker.tail)
+    for process in (worker, web):
+        place.kill(process)
+    thread.join()
     (tmp_path / "go").touch()
     again = place.start(place.command("web"), PORT=web.environment["PORT"])
-    problem = again.wait_until_ready()
-    assert not problem, (
-        f"{FACTOR}: after a SIGKILL the next start of the web process needs a repair: {problem}\n{again.output}"
-    )
-    status = again.get("/").status
-    assert status == 200, f"{FACTOR}: after a SIGKILL the web process answers {status}\n{again.output}"
-    worker = place.start(quick)
+    worker = place.worker(f"{work.OPTIONS} {work.IMPATIENT}")
+    wait(lambda: again.answers() or again.popen.poll() is not None)
+    status = again.answers() and again.get("/").status
+    what = f"after a SIGKILL the web process answers {status or 'nothing'} and not {before}"
+    demand(status == before, FACTOR, what, "leave nothing behind that the next start trips over", again.tail)
     finished = wait((tmp_path / "finished").exists)
-    assert finished, f"{FACTOR}: a task whose worker got a SIGKILL is lost\n{worker.output}"
-    damage = place.ask(INTACT)
-    assert not damage, f"{FACTOR}: a SIGKILL left the database damaged: {damage}"
+    instead = "queue a task again when its worker is gone"
+    demand(finished, FACTOR, "a task whose worker got a SIGKILL is lost", instead, worker.tail)

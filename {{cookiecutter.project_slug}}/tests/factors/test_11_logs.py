@@ -1,65 +1,40 @@
 """XI. Logs: a stream of events on stdout, which the app neither files nor rotates: https://12factor.net/logs.
 
-Tested: what happens in the web and in the worker process is a line on stdout, while it happens and in order; no log
-file appears in the project, in HOME, among the temporary files or at any other place that Python opened; logs go to
-no socket; no handler is there to do so later.
+Tested: the line of an answered request, of a task, and of an error with its traceback are on stdout, while the process
+runs and in order; each logger of the project gets there; stderr is empty; no log file appears, and logs go to no socket.
 Not testable here: where the platform takes the stream.
 """
 
-import ast
-import logging
-import logging.handlers
-
-from django.conf import settings
-from django.utils.module_loading import import_string
-
-from tests.factors.source import dotted, modules
+from tests.factors.deploy import allow_only, demand
 
 FACTOR = "XI Logs"
+INSTEAD = "write to stdout, at once, as config/logs.py does"
 
 
 def test_events_are_lines_on_stdout_while_they_happen(day):
-    tasks = [(day.worker, "worker", "task")] if day.queued == "READY" else []  # without a queue: see IV
-    for process, name, event in [(day.web, "web", "request"), *tasks]:
-        where = "on stderr" if any(day.token in line for line in process.stderr) else "nowhere while the process ran"
-        assert process.has(day.token), f"{FACTOR}: a {event} of the {name} process is logged {where}, not on stdout"
+    lines = [line for line in day.output.splitlines() if any(path in line for path in day.paths)]
+    demand(lines, FACTOR, "an answered request has no line on stdout while the process runs", INSTEAD)
+    once = list(dict.fromkeys(path for line in lines for path in day.paths if path in line))
+    demand(once == day.paths, FACTOR, f"the lines of eight requests came so: {once}", INSTEAD)
+    error = [line for line in day.output.splitlines() if f"an error of {day.token}" in line]
+    demand(error and "Traceback" in day.output, FACTOR, "an error has no traceback on stdout", INSTEAD)
+    if day.queued == "READY" and day.worker_code is None:
+        what = "a task has no line on stdout while the worker runs"
+        demand(day.token in day.worker_output, FACTOR, what, INSTEAD)
 
 
-def test_lines_come_in_order(day):
-    once = list(dict.fromkeys(path for line in day.web.stdout for path in day.paths if path in line))
-    missing = [path for path in day.paths if path not in once]
-    assert not missing, f"{FACTOR}: no line came for {', '.join(missing)} while the process ran: are they buffered?"
-    assert once == day.paths, f"{FACTOR}: the lines of stdout are out of order: {once}"
+def test_each_logger_gets_there(day):
+    silent = {name: name for name in day.loggers if f"{name} says {day.token}" not in day.output}
+    allow_only("loggers", silent, FACTOR, "loggers whose errors do not come to stdout", INSTEAD)
 
 
-def test_there_is_no_log_file(day):
-    assert not day.of("XI"), f"{FACTOR}: events belong on stdout, but a log file {day.of('XI')}"
-    sent = sorted({f"{note['target']} (by {note['by'] or 'logging'})" for note in day.connections if note["logs"]})
-    assert not sent, f"{FACTOR}: events belong on stdout, but logging connects to {', '.join(sent)}"
+def test_stderr_is_empty(day):
+    said = {name: text.strip().splitlines()[-3:] for name, text in day.errors.items() if text.strip()}
+    demand(not said, FACTOR, f"events belong on stdout, and stderr has {said}", INSTEAD)
 
 
-ELSEWHERE = (
-    logging.FileHandler,
-    logging.handlers.SocketHandler,
-    logging.handlers.SysLogHandler,
-    logging.handlers.SMTPHandler,
-    logging.handlers.HTTPHandler,
-)
-
-
-def test_no_handler_leads_elsewhere():
-    handlers = settings.LOGGING.get("handlers", {}).items()
-    found = [
-        f"the handler {name} of LOGGING is a {handler['class']}"
-        for name, handler in handlers
-        if isinstance(handler.get("class"), str) and issubclass(import_string(handler["class"]), ELSEWHERE)
-    ]
-    names = {handler.__name__ for handler in ELSEWHERE} | {"RotatingFileHandler", "TimedRotatingFileHandler"}
-    for path, tree in modules():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                name = dotted(node.func).rpartition(".")[2]
-                filename = any(keyword.arg == "filename" for keyword in node.keywords)
-                if name in names or (name == "basicConfig" and filename):
-                    found.append(f"{path}:{node.lineno} calls {name}")
-    assert not found, f"{FACTOR}: events belong on stdout, and {'; '.join(found)}"
+def test_nothing_is_logged_elsewhere(day):
+    files = "; ".join(day.of(FACTOR).values())
+    demand(not files, FACTOR, f"events belong on stdout, and there is a log file: {files}", INSTEAD)
+    sent = sorted({f"{event['target']} (by {event['by'] or 'logging'})" for event in day.events("address") if event["logs"]})
+    demand(not sent, FACTOR, f"events belong on stdout, and logging sends them to {', '.join(sent)}", INSTEAD)

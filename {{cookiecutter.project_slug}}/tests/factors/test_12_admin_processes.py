@@ -1,78 +1,92 @@
 """XII. Admin processes: one-off tasks run with the release they are for: https://12factor.net/admin-processes.
 
-Tested: `python manage.py …` runs with the same interpreter, code, dependencies and settings as the web process;
-every command of the project loads; the Procfile's one-off commands bring no
-settings of their own.
+Tested: `python manage.py …` has the interpreter, the code and the settings of the web process, also where a .env lies
+around; no process of the Procfile and no script of the project chooses other settings; every command of the project
+can be imported with what the release has installed.
 Not testable here: that nobody runs a command on a laptop against production's database.
 """
 
-import ast
-import json
-import re
-import shlex
+import sys
+from pathlib import Path
 
-from django.core.management import get_commands, load_command_class
+from django.conf import settings
 
-from tests.factors.processes import PROJECT, procfile
-from tests.factors.source import modules
+from tests.factors.day import tops
+from tests.factors.deploy import answered, copy, demand, example, held, procfile
 
 FACTOR = "XII Admin processes"
-
-# What a process is: where its Python and its code are, and what its settings say.
 SELF = """
-import os, re, sys
+import os, sys
 from django.conf import settings
-places = [path for path in map(os.path.abspath, sys.path) if path != os.getcwd() and os.path.exists(path)]
-found = {name: re.sub("0x[0-9a-f]+", "", repr(getattr(settings, name))) for name in dir(settings) if name.isupper()}
-found |= {"the interpreter": sys.executable, "the code": os.getcwd(), "the path of imports": sorted(set(places))}
+from sitecustomize import plain
+found = {name: plain(getattr(settings, name)) for name in dir(settings) if name.isupper()}
+found |= {"the interpreter": sys.prefix, "the code": os.getcwd()}
+"""
+COMMANDS = """
+from django.core.management import get_commands, load_command_class
+failed = {}
+for name, app in get_commands().items():
+    if str(app).partition(".")[0] in %r:
+        try:
+            load_command_class(app, name)
+        except Exception as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+answer(failed)
 """
 
 
-def test_a_command_runs_as_the_web_process_does(deploy):
+def differences(one, other):
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def of_a_command(place):
+    """Return what a command of manage.py is."""
+    script = place.script(f"{SELF}\nanswer(found)")
+    command = f"import sitecustomize; sitecustomize.run({str(script)!r})"
+    shell = place.run(f'python manage.py shell --no-imports --command "{command}"')
+    found = answered(script)
+    demand(found, FACTOR, "`python manage.py` does not run", "read what it says", shell.tail)
+    return found
+
+
+def test_a_command_has_the_settings_of_the_web_process(deploy, built, tmp_path):
+    place, around = deploy(), deploy(code=copy(built, tmp_path / "code"))
+    around.environment |= {name: value for name, value in place.environment.items() if name != "FACTORS_SETTINGS"}
+    (around.code / ".env").write_text("".join(f"{name}={value}\n" for name, value in example().items()))
+    web = place.web().ask(f"{SELF}\nanswer(found)")
+    instead = "let manage.py do what config/wsgi.py does, and the environment the rest"
+    different = differences(web, of_a_command(place))
+    demand(not different, FACTOR, f"a command differs from the web process in {', '.join(different)}", instead)
+    different = differences(web | {"the code": str(around.code)}, of_a_command(around))
+    if different and differences(around.ask(f"{SELF}\nanswer(found)"), of_a_command(around)):
+        demand(False, FACTOR, f"where a .env lies around, a command has another {', '.join(different)}", instead)
+
+
+def test_no_process_and_no_script_chooses_other_settings(deploy, day):
     place = deploy()
-    web = place.asking(f"{SELF}\nanswer(found)")
-    command = f"{SELF}\nimport json; print('SELF' + json.dumps(found, default=str))"
-    result = place.run(shlex.join(["python", "manage.py", "shell", "--no-imports", "--command", command]))
-    lines = [line for line in result.stdout.splitlines() if line.startswith("SELF")]
-    assert result.returncode == 0, f"{FACTOR}: `python manage.py` does not run: {result.stderr}"
-    assert lines, f"{FACTOR}: `python manage.py shell` runs nothing: {result.stdout}"
-    one, other = json.loads(lines[0].removeprefix("SELF")), web()
-    names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
-    assert not names, f"{FACTOR}: one-off commands differ from the web process in {', '.join(names)}"
-
-
-def test_every_command_of_the_project_loads():
-    ours = [name for name, app in get_commands().items() if (PROJECT / str(app).partition(".")[0]).is_dir()]
-    failed = {}
-    for name in ours:
-        try:
-            load_command_class(get_commands()[name], name)
-        except Exception as error:
-            failed[name] = f"{type(error).__name__}: {error}"
-    assert not failed, f"{FACTOR}: commands that do not run with the release's code and dependencies: {failed}"
-
-
-def test_one_off_commands_bring_no_settings_of_their_own():
-    found = [
-        f"{process}: {match[0]}"
-        for process, command in procfile().items()
-        if (
-            match := re.search(
-                r"--settings\S*|DJANGO_SETTINGS_MODULE=\S*|--pythonpath\S*|\b[A-Z][A-Z0-9_]*=\S+", command
-            )
-        )
-    ]
-    assert not found, (
-        f"{FACTOR}: the Procfile gives a process another configuration than the others: {'; '.join(found)}"
-    )
-
-
-def test_the_code_names_one_settings_module():
-    named = {
-        f"{path} names {node.args[1].value}": node.args[1].value
-        for path, tree in modules()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and len(node.args) == 2 and isinstance(node.args[1], ast.Constant)
-        if isinstance(node.args[0], ast.Constant) and node.args[0].value == "DJANGO_SETTINGS_MODULE"
+    scripts = [name for name in held() if is_script(name)]
+    commands = [command for name, command in procfile().items() if name not in ("web", "worker", "release")]
+    commands += [f'"{sys.executable}" {name}' for name in sorted(scripts)[:20]]
+    ran = [place.run(command, 20, FACTORS_STOP="1") for command in commands]
+    others = {
+        f"`{process.command.replace(sys.executable, 'python')}`: {event['target']}"
+        for process in [day.web, day.worker, day.release, *ran]
+        for event in process.events("settings")
+        if event["target"] != settings.SETTINGS_MODULE
     }
-    assert len(set(named.values())) < 2, f"{FACTOR}: not all processes run with the same settings: {'; '.join(named)}"
+    what = f"not all processes run with {settings.SETTINGS_MODULE}: {'; '.join(sorted(others))}"
+    demand(not others, FACTOR, what, "use one settings module, and variables for what differs")
+
+
+def is_script(name):
+    """Tell whether a file of the project is a program in Python."""
+    path = Path(name)
+    package = str(path.parent / "__init__.py") in held()
+    return path.suffix == ".py" and path.parts[0] != "tests" and not package and path.name not in ("conftest.py", "gunicorn.conf.py")
+
+
+def test_every_command_can_be_imported_in_the_release(deploy, lock_alone):
+    python = str(lock_alone / "python") if isinstance(lock_alone, Path) else sys.executable
+    failed = deploy().ask(COMMANDS % tops(), python=python)
+    what = f"commands cannot be imported with what the release has installed: {failed}"
+    demand(not failed, FACTOR, what, "run `uv add` with what is missing")

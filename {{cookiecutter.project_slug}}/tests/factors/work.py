@@ -1,4 +1,9 @@
-"""The tasks that workers run in these tests."""
+"""How a task is enqueued and what it does: the one file to change for another queue than TASKS.
+
+For Celery: `from celery import shared_task as task`, in `enqueue` `.delay(*arguments)` and "READY"; in ENVIRONMENT
+what makes Celery queue; in OPTIONS `-I tests.factors.work`, so that the worker finds these tasks; in IMPATIENT what
+makes a lost task come back within seconds (on Redis the visibility timeout of the broker).
+"""
 
 import logging
 import os
@@ -9,6 +14,15 @@ from django.tasks import task
 
 logger = logging.getLogger(__name__)
 
+ENVIRONMENT = {"TASKS": "database"}  # tasks wait for a worker
+OPTIONS = ""  # of each worker
+IMPATIENT = "--beat 0.2 --dead 1"  # more options, for a worker that soon misses one that was killed
+
+
+def enqueue(name: str, *arguments: object) -> str:
+    """Enqueue a task of this module; return its state, READY when it waits for a worker."""
+    return globals()[name].enqueue(*arguments).status
+
 
 @task
 def say(line: str) -> None:
@@ -17,27 +31,21 @@ def say(line: str) -> None:
 
 
 @task
-def meet(directory: str, name: str, others: int, seconds: float) -> int:
-    """Note who runs this, and wait until so many processes have done the same. Return how many did."""
-    with Path(directory, "runs").open("a") as file:
+def meet(directory: str, name: str, others: int, seconds: float) -> None:
+    """Note which process runs this, and wait until so many processes have done the same."""
+    runs = Path(directory, "runs")
+    with runs.open("a") as file:
         file.write(f"{name} {os.getpid()}\n")
     deadline = time.monotonic() + seconds
-    while True:
-        runs = Path(directory, "runs").read_text().splitlines()
-        processes = {line.split()[1] for line in runs}
-        if len(processes) >= others or time.monotonic() > deadline:
-            return len(processes)
+    while len({line.split()[1] for line in runs.read_text().splitlines()}) < others and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
 @task
 def pause(directory: str, seconds: float) -> None:
-    """Say `started`, wait for a file called `go`, say `finished`."""
-    with Path(directory, "started").open("a") as file:
-        file.write(f"{os.getpid()}\n")
+    """Leave a file `started`, wait for a file `go`, leave a file `finished`."""
+    Path(directory, "started").touch()
     deadline = time.monotonic() + seconds
-    while not Path(directory, "go").exists():
-        if time.monotonic() > deadline:
-            raise TimeoutError("nobody said go")
+    while not Path(directory, "go").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     Path(directory, "finished").touch()
