@@ -15,7 +15,19 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.factors.day import LOGIN, Day, watch_a_day, why
-from tests.factors.deploy import ALLOWED, KEYS, PROJECT, Broken, Place, Process, checkout, copy, demand, given, make_place
+from tests.factors.deploy import (
+    ALLOWED,
+    KEYS,
+    PROJECT,
+    Broken,
+    Place,
+    Process,
+    checkout,
+    copy,
+    demand,
+    given,
+    make_place,
+)
 from tests.factors.variants import Variants, load_variants
 
 SECONDS_TO_START = 6.0  # about one on a quiet machine; 12factor.net says "a few"
@@ -40,7 +52,9 @@ def pytest_collection_modifyitems() -> None:
     unknown = sorted(ALLOWED.keys() - KEYS.keys())
     if unknown:
         known = "".join(f"\n  {key}: {meaning}" for key, meaning in KEYS.items())
-        raise pytest.UsageError(f"[tool.factors] in pyproject.toml has unknown keys: {unknown}. These are known:{known}")
+        raise pytest.UsageError(
+            f"[tool.factors] in pyproject.toml has unknown keys: {unknown}. These are known:{known}"
+        )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -233,7 +247,11 @@ def lock_alone(tmp_path_factory: pytest.TempPathFactory) -> Path | str:
 
 @pytest.fixture(scope="session")
 def day(
-    first_web: Process, lock_alone: Path | str, databases: Databases, built: Path, tmp_path_factory: pytest.TempPathFactory
+    first_web: Process,
+    lock_alone: Path | str,
+    databases: Databases,
+    built: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Day]:
     """Return one day of a deploy, with nothing on PATH but the environment's own programs and `sh`."""
     root = tmp_path_factory.mktemp("day").resolve()

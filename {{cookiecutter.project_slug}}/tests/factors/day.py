@@ -119,7 +119,7 @@ class Day:
         return {file.name: str(file) for file in self.files if file.factor == factor}
 
     def absent(self) -> list[dict[str, Any]]:
-        """Return the reading of files that are here, where you work, and that git does not hold, by pages that failed."""
+        """Return what pages that failed read here, where you work, and git does not hold."""
         failed = any(answer.status >= 500 for answers in self.answers.values() for answer in answers)
         missing = [event for event in self.events("read", "import") if event["direct"] and failed]
         return [event for event in missing if is_left_out(event, self.place.code) and event["target"] in self.output]
@@ -212,7 +212,7 @@ def factor_of(path: Path, here: str, event: dict[str, Any], day: Day, pids: set[
         return "I Codebase"
     if content.startswith(b"SQLite format 3") or path.name.endswith(("-wal", "-shm", "-journal")):
         return "IV Backing services"
-    if event["logs"] or day.token.encode() in content and b" says " in content:
+    if event["logs"] or (day.token.encode() in content and b" says " in content):
         return "XI Logs"
     if content.decode(errors="ignore").strip() in pids:
         return "VIII Concurrency"
@@ -228,7 +228,9 @@ def why(process: Process) -> Broken:
     elsewhere = sorted(process.place.elsewhere(process))
     if code is None and elsewhere:
         what += f", it listens on {', '.join(map(str, elsewhere))}"
-    broken = Broken("VII Port binding", f"the web process does not start: {what}", "read what it says", output=process.tail)
+    broken = Broken(
+        "VII Port binding", f"the web process does not start: {what}", "read what it says", output=process.tail
+    )
     if code is None:
         return broken
     module = said.rpartition("No module named '")[2].partition("'")[0] if "No module named '" in said else ""
@@ -241,7 +243,9 @@ def why(process: Process) -> Broken:
         return Broken("I Codebase", what, "commit it, or make it a dependency", output=process.tail)
     if module:
         what = f"{module} is imported, and no dependency of pyproject.toml brings it"
-        return Broken("II Dependencies", what, f"run `uv add` with the distribution that has {module}", output=process.tail)
+        return Broken(
+            "II Dependencies", what, f"run `uv add` with the distribution that has {module}", output=process.tail
+        )
     programs = [event for event in process.events("program") if event["direct"]]
     if programs and "FileNotFoundError" in said:
         what = f"{programs[-1]['by']} starts {programs[-1]['target'].split()[0]}, which is not here"
@@ -250,7 +254,9 @@ def why(process: Process) -> Broken:
     for event in reversed(process.events("variable", "read", "look")):
         path = Path(event["target"])
         hidden = event["event"] == "variable" and f"{event['target']}=" not in documented
-        if hidden or event["event"] != "variable" and not path.exists() and not path.is_relative_to("/dev"):
+        if hidden or (event["event"] != "variable" and not path.exists() and not path.is_relative_to("/dev")):
             what = f"without {event['target']}, which {event['by']} reads, it does not start"
-            return Broken("III Config", what, "read it from a variable that .env.example describes", output=process.tail)
+            return Broken(
+                "III Config", what, "read it from a variable that .env.example describes", output=process.tail
+            )
     return broken

@@ -1,11 +1,11 @@
 """A place where the project runs, as one deploy of it: its own code, HOME, directory for temporary files, environment.
 
-    place = deploy(WEB_THREADS="3")
-    web = place.web()                    # the Procfile's command, answering on PORT
-    web.get("/").status
-    web.ask("answer(request.path)")      # run in the middle of a request
-    place.ask("answer(1 + 1)")           # run in a process of its own that loaded the application
-    place.stop(web)                      # its exit code
+place = deploy(WEB_THREADS="3")
+web = place.web()                    # the Procfile's command, answering on PORT
+web.get("/").status
+web.ask("answer(request.path)")      # run in the middle of a request
+place.ask("answer(1 + 1)")           # run in a process of its own that loaded the application
+place.stop(web)                      # its exit code
 """
 
 import functools
@@ -55,7 +55,7 @@ KEYS = {
 }
 
 
-class Broken(Exception):
+class Broken(Exception):  # noqa: N818
     """A factor is broken: its own test fails, those of the others that cannot go on are skipped and name it."""
 
     def __init__(self, factor: str, what: str, instead: str, allow: str = "", output: str = "") -> None:
@@ -63,8 +63,10 @@ class Broken(Exception):
         self.factor, self.what, self.output = factor, what, output
         lines = [f"{factor}: {what}", f"  Instead: {instead}."]
         if allow:
-            lines.append(f"  On purpose? Then say so in pyproject.toml, with the reason:\n    [tool.factors]\n    {allow}")
-        super().__init__("\n".join(lines + [output] if output else lines))
+            lines.append(
+                f"  On purpose? Then say so in pyproject.toml, with the reason:\n    [tool.factors]\n    {allow}"
+            )
+        super().__init__("\n".join([*lines, output] if output else lines))
 
 
 def demand(condition: object, factor: str, what: str, instead: str, output: str = "") -> None:
@@ -173,7 +175,7 @@ def stat_is_special(path: Path) -> bool:
 def free_ports(count: int = 1) -> int:
     """Return a port of which it and the next ones are free; below those that the kernel gives to clients."""
     while True:
-        first = randrange(15000, 32000)  # noqa: S311
+        first = randrange(15000, 32000)
         with suppress(OSError):
             for port in range(first, first + count):
                 socket.create_server(("", port)).close()
@@ -312,7 +314,9 @@ class Place:
         watched = {"PYTHONPATH": str(WATCH), "FACTORS_EVENTS": f"{files}.events", "FACTORS_CODE": str(self.code)}
         environment = {"PORT": str(free_ports()), **self.environment, **watched, **variables}
         # A simple command takes the place of the shell, so that exit codes and signals are its own.
-        simple = not set(command) & set("&|;<>()`") and not command.startswith("exec ") and "=" not in command.split()[0]
+        simple = (
+            not set(command) & set("&|;<>()`") and not command.startswith("exec ") and "=" not in command.split()[0]
+        )
         with files.with_suffix(".out").open("w") as out, files.with_suffix(".err").open("w") as err:
             popen = subprocess.Popen(
                 ["/bin/sh", "-c", f"exec {command}" if simple else command],

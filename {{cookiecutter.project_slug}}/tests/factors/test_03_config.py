@@ -17,14 +17,27 @@ from tests.factors.variants import described
 
 FACTOR = "III Config"
 # What any program may ask for.
-USUAL = {"DJANGO_SETTINGS_MODULE", "PATH", "HOME", "TMPDIR", "TEMP", "TMP", "USER", "LANG", "PWD", "SHELL", "TERM", "TZ"}
+USUAL = {
+    "DJANGO_SETTINGS_MODULE",
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
+    "USER",
+    "LANG",
+    "PWD",
+    "SHELL",
+    "TERM",
+    "TZ",
+}
 USUAL |= {"NO_COLOR", "COLUMNS", "LINES", "EDITOR", "VIRTUAL_ENV"}
 
 
 def test_an_empty_environment_is_told_every_required_variable(deploy, variants):
     place = deploy()
     kept = ("PATH", "HOME", "TMPDIR", "FACTORS_SETTINGS")
-    complete, place.environment = place.environment, {name: place.environment[name] for name in kept}
+    place.environment = {name: place.environment[name] for name in kept}
     check = place.run("python manage.py check", PORT="")
     said = check.stdout + check.stderr
     required = {"SECRET_KEY", "ALLOWED_HOSTS"} & documented()
@@ -46,7 +59,9 @@ def test_each_variable_changes_a_setting(variants, day):
     found |= {name: f"{name} is read and changes nothing" for name in variants.unused}
     read_in_code = [event for event in readers if event["event"] == "variable" and event["direct"] and event["by"]]
     for event in read_in_code:
-        if event["target"] not in documented() | USUAL and not event["target"].startswith(("LC_", "PYTHON", "PYTEST", "XDG")):
+        if event["target"] not in documented() | USUAL and not event["target"].startswith(
+            ("LC_", "PYTHON", "PYTEST", "XDG")
+        ):
             found[event["target"]] = f"{event['by']} reads {event['target']}, which .env.example does not describe"
         elif not event["settings"] and not event["manage"] and event["target"] not in USUAL:
             found[event["target"]] = f"{event['by']} reads {event['target']} past the settings"

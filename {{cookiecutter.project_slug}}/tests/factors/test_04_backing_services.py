@@ -81,7 +81,9 @@ def test_each_alias_moves_with_a_variable(variants):
     fixed = []
     for setting in ("DATABASES", "CACHES"):
         for alias, value in variants.base.get(setting, {}).items():
-            place = {key: str(part) for key, part in value.items() if key in ("HOST", "NAME", "LOCATION", "PORT") and part}
+            place = {
+                key: str(part) for key, part in value.items() if key in ("HOST", "NAME", "LOCATION", "PORT") and part
+            }
             memory = ("locmem", "dummy", "DatabaseCache", "filebased", ":memory:")
             if place and not any(word in str(value) for word in memory) and not variants.moves(setting, alias):
                 fixed.append(f"{setting}[{alias!r}]")
@@ -94,7 +96,9 @@ def test_no_address_is_used_that_no_variable_names(day):
     own = {socket.gethostname(), socket.getfqdn(), "", "None", str(day.web.port)}
     found = {}
     for event in day.events("address"):
-        host, _, port = event["target"].rpartition(":") if event["target"].count(":") == 1 else (event["target"], "", "")
+        host, _, port = (
+            event["target"].rpartition(":") if event["target"].count(":") == 1 else (event["target"], "", "")
+        )
         near = host in ("localhost", "127.0.0.1", "::1")
         if event["logs"] or host in own or (f":{port}" in named if near else host and host in named):
             continue

@@ -34,7 +34,12 @@ def test_the_build_needs_no_secret_no_database_and_no_network(build):
 
 def test_the_release_migrates_and_does_nothing_else(deploy, databases):
     left = deploy().ask(PENDING)
-    demand(not left, FACTOR, f"the release leaves migrations unapplied: {left}", "write `release: python manage.py migrate`")
+    demand(
+        not left,
+        FACTOR,
+        f"the release leaves migrations unapplied: {left}",
+        "write `release: python manage.py migrate`",
+    )
     built = commands(databases.released, BUILD)
     demand(not built, FACTOR, f"the release runs {built}", "do that in the build, or where you write code")
     code = databases.released.place.code

@@ -93,7 +93,9 @@ def test_processes_share_what_one_of_them_took_in(deploy, databases, built, tmp_
     demand(content == "an upload", FACTOR, what, "keep uploads in the default storage, where STORAGE_URL says")
     one.kill(first)
     gave, _ = second.ask(given(GIVE_OUT, upload=upload), cookies) or ([], "")
-    demand("session" in gave or "session" not in took, FACTOR, "a session ended with the process that was killed", instead)
+    demand(
+        "session" in gave or "session" not in took, FACTOR, "a session ended with the process that was killed", instead
+    )
 
 
 def test_no_file_stays_on_the_local_disk(day):

@@ -17,7 +17,9 @@ def test_the_web_process_listens_on_its_port_for_everyone_and_nowhere_else(day):
     what = f"PORT is bound on {', '.join(sorted(addresses))}, which no router reaches"
     demand(addresses & {"0.0.0.0", "::"} or not day.listeners, FACTOR, what, "bind 0.0.0.0, unless DEBUG is on")
     ports = {str(port): f"port {port}" for _, port in day.listeners if port != day.web.port}
-    allow_only("ports", ports | {name: name for name in day.sockets}, FACTOR, "it listens elsewhere too", "bind PORT alone")
+    allow_only(
+        "ports", ports | {name: name for name in day.sockets}, FACTOR, "it listens elsewhere too", "bind PORT alone"
+    )
 
 
 def test_static_files_come_from_the_web_process(day):

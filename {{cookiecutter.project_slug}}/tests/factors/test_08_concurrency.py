@@ -54,21 +54,30 @@ def test_the_environment_says_how_many_processes_and_threads_there_are(deploy, t
 def test_workers_share_the_tasks_and_the_web_process_runs_none(deploy, tmp_path):
     place = deploy()
     web = place.web()
-    enqueue = "from tests.factors import work\nfor number in range(8):\n    work.enqueue('meet', {0!r}, str(number), {1}, {2})"
+    enqueue = "from tests.factors import work\nfor name in 'abcdefgh':\n    work.enqueue('meet', {!r}, name, {}, {})"
     web.ask(enqueue.format(str(tmp_path), 2, SECONDS))
     wait((tmp_path / "runs").exists, 2.5)
     what = "the web process runs tasks"
     demand(not (tmp_path / "runs").exists(), FACTOR, what, "leave tasks to the worker process", web.tail)
     workers = [place.worker(work.OPTIONS) for _ in range(2)]
     runs = lambda: [line.split() for line in (tmp_path / "runs").read_text().splitlines()]  # noqa: E731
-    wait(lambda: (tmp_path / "runs").exists() and len(runs()) >= 8 or any(each.popen.poll() is not None for each in workers))
+    wait(
+        lambda: (
+            ((tmp_path / "runs").exists() and len(runs()) >= 8)
+            or any(each.popen.poll() is not None for each in workers)
+        )
+    )
     for worker in workers:
         what = f"a second worker does not run beside the first: one ended with exit code {worker.popen.poll()}"
         demand(worker.popen.poll() is None, FACTOR, what, "let any number of workers run", worker.tail)
-    demand((tmp_path / "runs").exists(), FACTOR, "the worker process runs no task", "read what it says", workers[0].tail)
+    demand(
+        (tmp_path / "runs").exists(), FACTOR, "the worker process runs no task", "read what it says", workers[0].tail
+    )
     names, pids = zip(*runs(), strict=True)
     demand(len(names) >= 8, FACTOR, "two workers do not do eight tasks in time", "read what they say", workers[0].tail)
-    demand(len(set(names)) == len(names), FACTOR, f"tasks were done twice: {sorted(names)}", "lock a task that is taken")
+    demand(
+        len(set(names)) == len(names), FACTOR, f"tasks were done twice: {sorted(names)}", "lock a task that is taken"
+    )
     demand(len(set(pids)) > 1, FACTOR, "two workers run, and one did all the tasks", "let each take one at a time")
 
 

@@ -77,13 +77,21 @@ def test_honcho_starts_development_with_the_programs_of_production(deploy, tmp_p
     up = wait(lambda: honcho.answers() or honcho.popen.poll() is not None) and honcho.popen.poll() is None
     demand(up, FACTOR, "`honcho start` does not bring development up", "read what it says", honcho.tail)
     missing = wait(lambda: not lacking(programs, honcho), 3) or lacking(programs, honcho)
-    what = f"development does not run production's processes: no `{'`, no `'.join(missing or [])}`" if missing is not True else ""
+    what = (
+        f"development does not run production's processes: no `{'`, no `'.join(missing or [])}`"
+        if missing is not True
+        else ""
+    )
     demand(missing is True, FACTOR, what, f"write the commands of the Procfile in {name}")
 
 
 def lacking(programs, honcho):
     """Return the programs of production that development does not run."""
-    running = [words(process) for leader in psutil.Process(honcho.popen.pid).children() for process in [leader, *leader.children(True)]]
+    running = [
+        words(process)
+        for leader in psutil.Process(honcho.popen.pid).children()
+        for process in [leader, *leader.children(True)]
+    ]
     wanted = [[word for word in each if not word.startswith("-")][:2] for each in programs.values()]
     return [" ".join(each) for each in wanted if not any(set(each) <= set(other) for other in running)]
 
@@ -97,8 +105,11 @@ def test_debug_changes_what_is_listed_and_nothing_else(deploy):
     apps = [name.strip("'\"") for name in production.get("INSTALLED_APPS", [])]
     added = [app.strip("'\"") for app in development.get("INSTALLED_APPS", []) if app.strip("'\"") not in apps]
     own = added if "INSTALLED_APPS" in ALLOWED.get("debug-changes", []) else []
-    different = [path for path, module in routes + more_routes if not module.startswith(tuple(own) or "\0")
-                 and ([path, module] in routes) != ([path, module] in more_routes)]
+    different = [
+        path
+        for path, module in routes + more_routes
+        if not module.startswith(tuple(own) or "\0") and ([path, module] in routes) != ([path, module] in more_routes)
+    ]
     found = {name: name for name in changed} | ({"urlpatterns": f"urlpatterns ({different[:3]})"} if different else {})
     instead = "let a variable of its own decide, the same in development and production"
     allow_only("debug-changes", found, FACTOR, "DEBUG changes more than it may", instead)
@@ -108,9 +119,20 @@ def test_debug_changes_no_server(deploy):
     place = deploy()
     if "gunicorn" not in place.command("web"):
         pytest.skip("needs gunicorn")
-    printed = [place.run(place.command("web"), DEBUG=debug, PORT="8000", GUNICORN_CMD_ARGS="--print-config") for debug in ("false", "true")]
-    one, other = ({line.partition("=")[0].strip(): line for line in each.stdout.splitlines() if "=" in line} for each in printed)
-    different = sorted(name for name in one if name in other and name not in SERVER and re.sub("0x[0-9a-f]+", "", one[name]) != re.sub("0x[0-9a-f]+", "", other[name]))
+    printed = [
+        place.run(place.command("web"), DEBUG=debug, PORT="8000", GUNICORN_CMD_ARGS="--print-config")
+        for debug in ("false", "true")
+    ]
+    one, other = (
+        {line.partition("=")[0].strip(): line for line in each.stdout.splitlines() if "=" in line} for each in printed
+    )
+    different = sorted(
+        name
+        for name in one
+        if name in other
+        and name not in SERVER
+        and re.sub("0x[0-9a-f]+", "", one[name]) != re.sub("0x[0-9a-f]+", "", other[name])
+    )
     what = f"DEBUG changes the server: {', '.join(different)}"
     demand(not different, FACTOR, what, "write the same in gunicorn.conf.py for development and production")
 

@@ -1,7 +1,7 @@
 """XI. Logs: a stream of events on stdout, which the app neither files nor rotates: https://12factor.net/logs.
 
 Tested: the line of an answered request, of a task, and of an error with its traceback are on stdout, while the process
-runs and in order; each logger of the project gets there; stderr is empty; no log file appears, and logs go to no socket.
+runs and in order; each logger of the project gets there; stderr is empty; no log file appears, logs go to no socket.
 Not testable here: where the platform takes the stream.
 """
 
@@ -36,5 +36,7 @@ def test_stderr_is_empty(day):
 def test_nothing_is_logged_elsewhere(day):
     files = "; ".join(day.of(FACTOR).values())
     demand(not files, FACTOR, f"events belong on stdout, and there is a log file: {files}", INSTEAD)
-    sent = sorted({f"{event['target']} (by {event['by'] or 'logging'})" for event in day.events("address") if event["logs"]})
+    sent = sorted(
+        {f"{event['target']} (by {event['by'] or 'logging'})" for event in day.events("address") if event["logs"]}
+    )
     demand(not sent, FACTOR, f"events belong on stdout, and logging sends them to {', '.join(sent)}", INSTEAD)

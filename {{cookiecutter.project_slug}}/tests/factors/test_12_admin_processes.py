@@ -82,7 +82,12 @@ def is_script(name):
     """Tell whether a file of the project is a program in Python."""
     path = Path(name)
     package = str(path.parent / "__init__.py") in held()
-    return path.suffix == ".py" and path.parts[0] != "tests" and not package and path.name not in ("conftest.py", "gunicorn.conf.py")
+    return (
+        path.suffix == ".py"
+        and path.parts[0] != "tests"
+        and not package
+        and path.name not in ("conftest.py", "gunicorn.conf.py")
+    )
 
 
 def test_every_command_can_be_imported_in_the_release(deploy, lock_alone):

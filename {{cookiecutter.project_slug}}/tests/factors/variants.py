@@ -9,11 +9,34 @@ from tests.factors.day import tops
 from tests.factors.deploy import PROJECT, Place
 
 # Tried for each variable, besides its example and the words of its description: what is refused says nothing.
-VALUES = """true false 1 0 7 another another.example.com https://another.example.com another@example.com Europe/Paris
-    debug error 10.0.0.9 another-key-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ""".split()
-URLS = """sqlite:////elsewhere/another.sqlite3 postgres://user:password@elsewhere:5432/another rediss://elsewhere:6379/1
-    mysql://user:password@elsewhere:3306/another redis://elsewhere:6379/1 memcached://elsewhere:11211
-    smtp://elsewhere:25 file:///elsewhere s3://elsewhere?region=eu-central-1 amqp://elsewhere""".split()
+VALUES = [
+    "true",
+    "false",
+    "1",
+    "0",
+    "7",
+    "another",
+    "another.example.com",
+    "https://another.example.com",
+    "another@example.com",
+    "Europe/Paris",
+    "debug",
+    "error",
+    "10.0.0.9",
+    "another-key-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ",
+]
+URLS = [
+    "sqlite:////elsewhere/another.sqlite3",
+    "postgres://user:password@elsewhere:5432/another",
+    "rediss://elsewhere:6379/1",
+    "mysql://user:password@elsewhere:3306/another",
+    "redis://elsewhere:6379/1",
+    "memcached://elsewhere:11211",
+    "smtp://elsewhere:25",
+    "file:///elsewhere",
+    "s3://elsewhere?region=eu-central-1",
+    "amqp://elsewhere",
+]
 UNCHANGED = ("DEBUG", "SECRET_KEY", "DATABASE_URL", "ALLOWED_HOSTS", "PORT", "GUNICORN_CMD_ARGS")
 DEPLOYS = ["production", "staging", "development", "testing"]
 
@@ -36,7 +59,8 @@ def load(change):
 def is_plain(value):
     return isinstance(value, (bool, int, float, str, list, dict, tuple))
 def changes(one, other):
-    return {name: [one.get(name), other.get(name)] for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+    names = one.keys() | other.keys()
+    return {name: [one.get(name), other.get(name)] for name in names if one.get(name) != other.get(name)}
 def attempt(name, beside, values):
     before = load(beside)
     for value in values if before is not None else []:
@@ -53,7 +77,7 @@ def is_handed_on(name):
             if frame.f_globals.get("__name__", "").partition(".")[0] not in sitecustomize.READERS | {"dj_database_url"}:
                 values = list(frame.f_locals.values())
                 values += [each for value in values if isinstance(value, dict) for each in value.values()]
-                handed.extend(v for v in values if isinstance(v, (str, int, float)) and str(v) in ("another", "7", "7.0"))
+                handed.extend(v for v in values if type(v) in (str, int, float) and str(v) in ("another", "7", "7.0"))
     sys.setprofile(look)
     for value in ("another", "7"):
         load({name: value})

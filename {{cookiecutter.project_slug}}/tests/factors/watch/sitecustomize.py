@@ -30,7 +30,19 @@ ADDRESSES = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.ge
 # Modules that do what their caller asks for, which is then the one that did it. Others act for themselves:
 # argparse reads COLUMNS, mimetypes reads /etc/mime.types, platform runs uname.
 READERS = {"os", "_collections_abc", "collections", "environs", "environ", "decouple", "dotenv", "starlette"}
-OPENERS = {"io", "codecs", "pathlib", "posixpath", "genericpath", "configparser", "json", "tomllib", "csv", "shelve", "dbm"}
+OPENERS = {
+    "io",
+    "codecs",
+    "pathlib",
+    "posixpath",
+    "genericpath",
+    "configparser",
+    "json",
+    "tomllib",
+    "csv",
+    "shelve",
+    "dbm",
+}
 OPENERS |= READERS | {"shutil", "runpy", "tempfile", "zipfile", "gzip", "fileinput", "yaml", "contextlib"}
 STARTERS = {"os", "subprocess", "asyncio", "contextlib", "sh"}
 NAMERS = {"os", "socket", "platform"}
@@ -178,7 +190,7 @@ def watch_arguments() -> None:
     """Note who looks at sys.argv."""
     for name in ("__getitem__", "__contains__", "__iter__", "__len__", "__eq__", "index", "count"):
 
-        def look(self: list, *args: object, method=getattr(list, name)) -> object:
+        def look(self: list, *args: object, method: object = getattr(list, name)) -> object:  # noqa: B008
             seen("argv", "sys.argv", set())
             return method(self, *args)
 
