@@ -190,7 +190,7 @@ def watch_arguments() -> None:
     """Note who looks at sys.argv."""
     for name in ("__getitem__", "__contains__", "__iter__", "__len__", "__eq__", "index", "count"):
 
-        def look(self: list, *args: object, method: object = getattr(list, name)) -> object:  # noqa: B008
+        def look(self: list, *args: object, method: object = getattr(list, name)) -> object:
             seen("argv", "sys.argv", set())
             return method(self, *args)
 
