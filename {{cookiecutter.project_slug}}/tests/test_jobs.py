@@ -12,8 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 from django.core import mail
+from django.core.management import call_command
 from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connection, transaction
 from django.tasks import TaskResultStatus, task
+from django.tasks.backends.dummy import DummyBackend
 from django.tasks.signals import task_finished
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
@@ -269,6 +271,18 @@ class TestTasksThatHarmTheirWorker:
         monkeypatch.setattr(DBTaskResult, "set_failed", fail)
         with pytest.raises(InterfaceError):
             self.failed(queued())
+
+
+class OwnWorker(DummyBackend):
+    def run_worker(self) -> None:
+        raise SystemExit("its own worker")
+
+
+def test_the_worker_command_asks_the_backend(settings, db, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    settings.TASKS = {"default": {"BACKEND": f"{__name__}.OwnWorker"}}
+    with pytest.raises(SystemExit, match="its own worker"):
+        call_command("worker")
 
 
 class TestAnErrorOfTheDatabase:

@@ -65,7 +65,7 @@ def run_worker(interval: float, beat_seconds: float, dead_seconds: float) -> Non
 class Command(BaseCommand):
     """Runs until a signal: a process that ends by itself would stop honcho and all others with it."""
 
-    help = "Run background tasks while TASKS=database; otherwise wait."
+    help = "Run background tasks, if TASKS names a backend that needs a worker; otherwise wait."
     # On MySQL and SQLite the checks of django-tasks-db's models ask the database, which may be away for now.
     requires_system_checks = ()
 
@@ -81,9 +81,12 @@ class Command(BaseCommand):
         """Run; return when a signal stopped it after its last task."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
-        # An engine of tasks that needs a worker has its line here.
-        if isinstance(task_backends["default"], DatabaseBackend):
-            return run_worker(interval, beat, dead)
-        logger.info("nothing to do: tasks run in the process that asks for them, unless TASKS=database")
-        Event().wait()
-        return None
+        backend = task_backends["default"]
+        if isinstance(backend, DatabaseBackend):
+            run_worker(interval, beat, dead)
+        elif hasattr(backend, "run_worker"):  # it has a worker of its own
+            wait_for_migrations()
+            backend.run_worker()
+        else:
+            logger.info("nothing to do: tasks run in the process that asks for them, unless TASKS=database")
+            Event().wait()
