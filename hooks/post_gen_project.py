@@ -57,8 +57,7 @@ if __name__ == "__main__":
     try:
         for name in " ".join(names for names, unneeded in UNNEEDED.items() if unneeded).split():
             shutil.rmtree(name) if os.path.isdir(name) else Path(name).unlink(missing_ok=True)
-        mode = os.stat("manage.py").st_mode
-        os.chmod("manage.py", mode | (mode & 0o444) >> 2)  # executable, which a zip of the template loses
+        os.chmod("manage.py", (mode := os.stat("manage.py").st_mode) | (mode & 0o444) >> 2)  # a zip file loses the x
         works("git", "rev-parse", "--is-inside-work-tree") or works("git", "init")
         write_env()  # last: where an .env is, the project is complete
     except (OSError, KeyboardInterrupt) as error:

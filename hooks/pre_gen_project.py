@@ -21,10 +21,9 @@ six sqlparse typing_extensions tzdata urllib3 uv whitenoise
 
 def problem(project_name: str, project_slug: str, database: str, deploy: str, **_: object) -> str:
     """Return what is wrong with the answers, or nothing."""
-    for character in project_name:
-        # A title is one line, TOML forbids control characters, and half a surrogate pair is not text.
-        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-            return f"project_name has {character!r} in it: write one line, without control characters."
+    # A title is one line, TOML forbids control characters, and half a surrogate pair is not text.
+    if bad := [character for character in project_name if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")]:
+        return f"project_name has {bad[0]!r} in it: write one line, without control characters."
     if not re.fullmatch(r"[a-z](_?[a-z0-9])+", project_slug) or len(project_slug) > 40:
         return f"project_slug {project_slug!r} cannot be used: write 2 to 40 of a-z, 0-9 and single _, a letter first."
     if project_slug in DEPENDENCIES:
