@@ -393,7 +393,7 @@ MUTATIONS = [
                 '        "handlers": {\n            "stdout"',
                 '        "handlers": {\n            "file": {'
                 '"class": "logging.handlers.RotatingFileHandler", "filename": "app.log", '
-                '"formatter": format, "filters": [add_request]},\n            "stdout"',
+                '"formatter": format, "filters": [complete]},\n            "stdout"',
             ),
         ],
     ),
@@ -404,8 +404,8 @@ MUTATIONS = [
         replace=[
             (
                 "config/logs.py",
-                '"handlers": ["stdout"], "level": (',
-                '"handlers": ["later"], "level": (',
+                '"handlers": ["stdout"], "level": level',
+                '"handlers": ["later"], "level": level',
             ),
             (
                 "config/logs.py",

@@ -217,7 +217,6 @@ def dependency_import(module: str, price: str) -> None:
 dependency_import("django_stubs_ext", "django-tasks-db, the queue in the database, needs it for its type hints.")
 dependency_import("whitenoise.middleware", "static files without a web server in front.")
 dependency_import("dj_database_url", "every form that a DATABASE_URL may have.")
-dependency_import("pythonjsonlogger.json", "JSON that escapes what people send.")
 
 
 # Memory

@@ -5,10 +5,12 @@ import json
 import logging
 import logging.config
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
+from django.test import Client
 
 from config import logs
 
@@ -18,8 +20,8 @@ def lines(monkeypatch):
     """Log with the project's configuration; return a function that gives the lines since."""
     stream = io.StringIO()
 
-    def start(format: str):
-        config = logs.logging_config("info", format)
+    def start(format: str, level: str = "info"):
+        config = logs.logging_config(level, format)
         config["handlers"]["stdout"]["stream"] = stream
         logging.config.dictConfig(config)
         return lambda: stream.getvalue().splitlines()
@@ -40,6 +42,15 @@ def test_an_event_is_one_line_of_json(lines):
     assert (event["level"], event["logger"], event["order"]) == ("ERROR", "shop", 7)
     assert "ValueError: several\nlines" in event["exc_info"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", event["time"])
+
+
+def test_what_json_cannot_say_is_written_as_text(lines):
+    logged = lines("json")
+    day = datetime(2026, 1, 2, tzinfo=UTC)
+    logging.getLogger("shop").info("\ud800 \x1b", extra={"day": day, "total": Decimal("1.50"), "by": {("a", 1): 2}})
+    assert logged()[0].isascii()
+    event = json.loads(logged()[0])
+    assert (event["day"], event["total"], event["by"]) == ("2026-01-02 00:00:00+00:00", "1.50", {})
 
 
 def test_an_event_is_a_line_of_text(lines):
@@ -63,6 +74,27 @@ def test_every_line_of_a_request_has_its_id(client, lines, monkeypatch):
     assert {event["request_id"] for event in events} == {"abc.DEF_1-2"}
     logging.getLogger("shop").info("after")
     assert json.loads(logged()[-1])["request_id"] == "-"
+
+
+def test_a_page_that_is_not_there_is_only_in_the_access_log(client, lines):
+    logged = lines("json")
+    assert client.get("/nowhere").status_code == 404
+    assert logged() == []
+    assert Client(enforce_csrf_checks=True).post("/").status_code == 403
+    assert [json.loads(line)["logger"] for line in logged()] == ["django.security.csrf"]
+
+
+@pytest.mark.parametrize("level", ["info", "error"])
+def test_a_refused_request_is_one_warning(level, client, lines, settings):
+    settings.ALLOWED_HOSTS, settings.DEBUG = ["www.example.com"], False
+    logged = lines("json", level)
+    assert client.get("/", headers={"host": "elsewhere.example"}).status_code == 400
+    events = [json.loads(line) for line in logged()]
+    assert [(event["level"], event["logger"]) for event in events] == {
+        "info": [("WARNING", "django.security.DisallowedHost")],
+        "error": [],
+    }[level]
+    assert not any("exc_info" in event for event in events)
 
 
 @pytest.mark.parametrize("sent", ["", "a b", "a\nb", "<script>", "ü", "x" * 129, "a;b"])
