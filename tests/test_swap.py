@@ -200,7 +200,7 @@ def test_a_service_that_is_away_does_not_stop_the_start(generate: Generate, tmp_
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"])
 def test_every_web_process_notices_that_the_database_is_back(database, request, generate: Generate):
     server = request.getfixturevalue(database)
-    project = generate()
+    project = build(generate())
     deploy = {**DEPLOY, "DATABASE_URL": server.create_database(), "WEB_CONCURRENCY": "2"}
     migrate(project, **deploy)
     web = project.serve(**deploy)
@@ -214,6 +214,6 @@ def test_every_web_process_notices_that_the_database_is_back(database, request, 
         wait_until(processes(503), 20, lambda: web.output)
         lines = json_lines(web.stdout, logger="config.health", level="WARNING")
         assert len({line["process"] for line in lines}) == 2
-        assert all(line["message"].startswith("database does not answer") for line in lines)
+        assert all(line["message"].startswith("database is not ready") for line in lines)
     wait_until(processes(200), 20, lambda: web.output)
     assert shell(project, "1", **deploy).returncode == 0

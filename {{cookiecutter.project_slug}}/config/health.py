@@ -1,7 +1,8 @@
-"""/livez says that the process answers, /readyz that its backing services do, to whoever sends it requests.
+"""The answers to health probes: /livez says that the process works, /readyz that its backing services do too.
 
-Restart what fails /livez; send no requests to what fails /readyz. Both are answered before host validation and the
-redirect to HTTPS, since probes come to an address and not to a name.
+Whatever runs the process restarts it when /livez fails, and sends it no requests while /readyz fails. Both are answered
+before host validation and the redirect to HTTPS, since probes ask for an address and not for a name. They need a free
+thread, as any page does: while slow clients hold them all, probes wait too, unless a proxy in front buffers requests.
 """
 
 import logging
@@ -17,62 +18,65 @@ from django.http import HttpRequest, HttpResponse
 
 logger = logging.getLogger(__name__)
 
-# Seconds until a service that has not answered counts as down: below the timeouts of the probes that platforms send.
+# Seconds until a service without an answer counts as down: less than the timeouts of platforms' probes.
 TIMEOUT = 2.0
 
 
 class Probe:
-    """A question to a backing service, asked in a thread of its own, never twice at a time.
+    """A check of a backing service, run in a background thread, one at a time.
 
-    A host that drops packets keeps a thread waiting for long. It is this one, and not those that answer requests.
+    So a service that hangs holds one thread, and none of those that answer requests for longer than TIMEOUT.
     """
 
-    def __init__(self, name: str, ask: Callable[[], None]) -> None:
-        """`ask` raises what is wrong with the service called `name`."""
+    def __init__(self, name: str, check: Callable[[], None]) -> None:
+        """Name the service; `check` raises what is wrong with it."""
         self.name = name
-        self.ask = ask
+        self.check = check
         self.lock = Lock()
-        self.answer: Future[None] | None = None
+        self.result: Future[None] | None = None
         self.deadline = 0.0
 
     def error(self) -> Exception | None:
         """Return what is wrong with the service, or None, within TIMEOUT seconds."""
         with self.lock:
-            if self.answer is None or self.answer.done():
-                self.answer, self.deadline = Future(), time.monotonic() + TIMEOUT
-                Thread(target=self._run, args=(self.answer,), daemon=True).start()
-            answer, deadline = self.answer, self.deadline
+            if self.result is None or self.result.done():
+                self.result, self.deadline = Future(), time.monotonic() + TIMEOUT
+                Thread(target=self._run, args=(self.result,), daemon=True).start()
+            result, deadline = self.result, self.deadline
         try:
-            error = answer.exception(timeout=max(0.0, deadline - time.monotonic()))
+            error = result.exception(timeout=max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             error = TimeoutError(f"no answer within {TIMEOUT:.0f} s")
         if error:
             # The client's own words, which name the host but no password.
-            logger.warning("%s does not answer: %s: %s", self.name, type(error).__name__, " ".join(str(error).split()))
+            logger.warning("%s is not ready: %s: %s", self.name, type(error).__name__, " ".join(str(error).split()))
         return error
 
-    def _run(self, answer: Future[None]) -> None:
+    def _run(self, result: Future[None]) -> None:
         try:
-            self.ask()
+            self.check()
         except Exception as error:
-            answer.set_exception(error)
+            result.set_exception(error)
         else:
-            answer.set_result(None)
+            result.set_result(None)
 
 
-def ask_database() -> None:
-    """Raise unless the database answers on a new connection: one from before may wait for a host that is gone."""
+def check_database() -> None:
+    """Raise unless the database answers and `migrate` has been there: a mistyped SQLite path is a new, empty database.
+
+    On a new connection, as an existing one may wait for a host that is gone.
+    """
     connection = connections["default"].copy()
     connection.settings_dict["OPTIONS"].pop("pool", None)
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+            cursor.execute("SELECT 1 FROM django_migrations LIMIT 1")
     finally:
         connection.close()
 
 
-def ask_cache() -> None:
-    """Raise unless each server of the cache answers, on new connections too; many keys, as each belongs to one."""
+def check_cache() -> None:
+    """Raise unless every server of the cache answers on a new connection: 32 keys are spread over all of them."""
     cache = caches.create_connection("default")
     try:
         cache.get_many([f"readyz-{number}" for number in range(32)])
@@ -80,23 +84,23 @@ def ask_cache() -> None:
         cache.close()
 
 
-PROBES = {"database": Probe("database", ask_database), "cache": Probe("cache", ask_cache)}
+PROBES = {"database": Probe("database", check_database), "cache": Probe("cache", check_cache)}
 
 
-def needed() -> list[Probe]:
-    """Return the probes of what a request cannot do without: the cache is needed when sessions live there."""
+def required_probes() -> list[Probe]:
+    """Return the probes of the services that no request can do without: the cache is one if sessions live in it."""
     in_cache = settings.SESSION_ENGINE.endswith(("cache", "cached_db"))
     return [probe for name, probe in PROBES.items() if name == "database" or in_cache]
 
 
-def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable:
-    """Answer /livez and /readyz, and hand on every other request."""
+def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Answer /livez and /readyz, and pass on every other request."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if request.path == "/livez":
             return _response({"process": None})
         if request.path == "/readyz":
-            return _response({probe.name: probe.error() for probe in needed()})
+            return _response({probe.name: probe.error() for probe in required_probes()})
         return get_response(request)
 
     return middleware
