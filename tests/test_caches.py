@@ -111,7 +111,7 @@ def wait_until_ready(server: Server) -> None:
 def test_a_cache_that_is_down_is_named_where_sessions_live_in_it(cache, request, generate: Generate):
     server = request.getfixturevalue(cache)
     url = server.url("/1") if cache == "redis" else server.url()
-    project = generate()
+    project = build(generate())
     migrate(project, **DEPLOY)
     with server.stopped():
         without = project.serve(**DEPLOY, CACHE_URL=url)
@@ -127,7 +127,7 @@ def test_a_cache_that_is_down_is_named_where_sessions_live_in_it(cache, request,
 
 
 def test_asking_often_leaves_no_connections_behind(redis, generate: Generate):
-    project = generate()
+    project = build(generate())
     migrate(project, **DEPLOY)
     web = project.serve(**DEPLOY, CACHE_URL=redis.url("/1"), SESSION_ENGINE="cache")
     for _ in range(60):
@@ -137,7 +137,7 @@ def test_asking_often_leaves_no_connections_behind(redis, generate: Generate):
 
 
 def test_a_story_counts_in_one_cache(redis, generate: Generate):
-    project = add_story(generate())
+    project = add_story(build(generate()))
     deploy = {**DEPLOY, "CACHE_URL": redis.url("/5")}
     web = [project.serve(**deploy) for _ in range(2)]
     assert [web[n % 2].get("/count").text for n in range(4)] == ["1", "2", "3", "4"]

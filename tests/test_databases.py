@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pymysql
 import pytest
-from deploys import DEPLOY, add_story, migrate, shell
+from deploys import DEPLOY, add_story, build, migrate, shell
 from generation import Project, Server
 from servers import PASSWORD, DatabaseServer, MariaDB, PostgreSQL, create_certificate
 
@@ -179,7 +179,7 @@ def test_postgresql_over_tls(postgresql, tmp_path, generate: Generate):
 def start(project: Project, variables: dict[str, str]) -> Server:
     """Return a web process with one thread, on a migrated database."""
     deploy = {**DEPLOY, "WEB_THREADS": "1", **variables}
-    migrate(add_story(project), **deploy)
+    migrate(add_story(build(project)), **deploy)
     return project.serve(**deploy)
 
 
@@ -233,7 +233,7 @@ def test_a_restart_of_the_server_is_over_with_it(server, generate: Generate):
 @pytest.mark.alone
 @pytest.mark.parametrize("scheme", ["postgres", "mysql"])
 def test_a_host_that_drops_packets_costs_a_request_five_seconds(scheme, generate: Generate):
-    project = add_story(generate())
+    project = add_story(build(generate()))
     with ExitStack() as stack:
         host = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         place = host.getsockname()
@@ -255,7 +255,7 @@ def took(web: Server, path: str, status: int) -> float:
 
 @pytest.mark.alone
 def test_a_postgresql_that_accepts_and_never_answers_costs_as_much(generate: Generate):
-    project = add_story(generate())
+    project = add_story(build(generate()))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgres://app:s3cret@127.0.0.1:{silent.getsockname()[1]}/name"
         assert 4 < took(project.serve(**DEPLOY | attach(url)), "/status", 500) < 9
