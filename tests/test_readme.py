@@ -6,7 +6,7 @@ terminal, as a new user who has uv and an index of packages.
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,37 +17,15 @@ from generation import (
     TEMPLATE,
     WITHOUT_FACTORS,
     Project,
-    Server,
     find_python,
-    free_port,
     project_python,
     run,
     user_environment,
 )
+from shell import Shell, blocks, commands
 
 Generate = Callable[..., Project]
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
-
-# What a person answers: a prompt, and the keys.
-DIALOGS = {
-    "cookiecutter": [(rf"\[{n + 1}/{len(QUESTIONS)}\]", b"\r") for n in range(len(QUESTIONS))],
-    "createsuperuser": [
-        ("Username", b"ada\r"),
-        ("Email", b"\r"),
-        ("Password:", b"a-long-password\r"),
-        (r"Password \(again\)", b"a-long-password\r"),
-    ],
-}
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """Return the fenced blocks of a language."""
-    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", text)
-
-
-def commands(block: str) -> list[str]:
-    """Return the commands of a `console` block."""
-    return re.findall(r"(?m)^\$ (.+)$", block)
 
 
 def section(text: str, title: str) -> str:
@@ -57,67 +35,19 @@ def section(text: str, title: str) -> str:
     return found[2]
 
 
-class Shell:
-    """A shell on a terminal: takes a command at a time, keeps its directory and variables."""
-
-    def __init__(self, directory: Path, home: Path, **variables: str) -> None:
-        """Start in `directory` with what a new user has, and `variables`."""
-        self.directory = directory
-        self.state = home / "state"
-        programs = home / "programs"
-        programs.mkdir()
-        (programs / "python3").symlink_to(find_python(project_python()))
-        self.environment = user_environment(home) | variables
-        self.environment["PATH"] = f"{programs}:{self.environment['PATH']}"
-        self.processes: list[Server] = []
-
-    def type(self, command: str) -> Server:
-        """Run a command, answer what it asks, interrupt it when it serves; assert that it works."""
-        script = (
-            f"test ! -e {self.state} || . {self.state}\n{command}\n"
-            f"code=$?; export -p > {self.state}; pwd > {self.state}.pwd; exit $code"
-        )
-        serves = command.endswith("honcho start")
-        port = free_port()
-        if serves:
-            env = self.directory / ".env"
-            text = re.sub(r"(?m)^PORT=.*$", f"PORT={port}", env.read_text(encoding="utf-8"))
-            env.write_text(text, encoding="utf-8")
-        process = Server(["sh", "-c", script], self.directory, self.environment, tty=True)
-        self.processes.append(process)
-        process.port = port
-        for word, dialog in DIALOGS.items():
-            for prompt, keys in dialog if word in command else ():
-                process.wait_for(prompt, 120)
-                process.type(keys)
-        if serves:
-            process.wait_until_ready(seconds=180)
-            assert process.get("/", address="localhost").status == 200
-            process.wait_until_quiet()
-            process.type(b"\x03")
-            process.wait()
-        else:
-            assert process.wait(300) == 0, f"{command}\n{process.output}"
-            self.directory = Path(self.state.with_suffix(".pwd").read_text().strip())
-        assert "Traceback" not in process.output, process.output
-        return process
-
-
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Callable[..., Shell]]:
-    """Return a function that opens a shell in a directory; what it started ends with the test."""
-    opened: list[Shell] = []
+def user(shell, tmp_path: Path) -> Callable[..., Shell]:
+    """Return a function: a new user's shell in a directory, with `variables`."""
 
     def get(directory: Path, **variables: str) -> Shell:
-        home = tmp_path / f"home{len(opened)}"
-        home.mkdir()
-        opened.append(Shell(directory, home, **variables))
-        return opened[-1]
+        home = tmp_path / "home"
+        programs = home / "programs"
+        programs.mkdir(parents=True)
+        (programs / "python3").symlink_to(find_python(project_python()))
+        environment = user_environment(home) | variables
+        return shell(directory, environment | {"PATH": f"{programs}:{environment['PATH']}"})
 
-    yield get
-    for each in opened:
-        for process in each.processes:
-            process.close()
+    return get
 
 
 @pytest.fixture
@@ -146,23 +76,23 @@ def hosted(template: Path, tmp_path: Path) -> dict[str, str]:
 # The template's README
 
 
-def test_the_commands_of_the_template_work_as_written(shell, hosted, tmp_path: Path):
+def test_the_commands_of_the_template_work_as_written(user, hosted, tmp_path: Path):
     place = tmp_path / "place"
     place.mkdir()
-    user = shell(place, **hosted, **WITHOUT_FACTORS)
+    typist = user(place, **hosted, **WITHOUT_FACTORS)
     typed = [c for block in blocks(section(README, "Start"), "console") for c in commands(block)]
     assert "uvx cookiecutter gh:org/template" in typed
     assert "uv run honcho start" in typed
     for command in typed:
-        user.type(command)
-    assert user.directory == place / "my_project"
+        typist.type(command)
+    assert typist.directory == place / "my_project"
 
 
-def test_a_checkout_of_the_template_works_too(shell, template: Path, tmp_path: Path):
+def test_a_checkout_of_the_template_works_too(user, template: Path, tmp_path: Path):
     checkout = tmp_path / "checkout"
     shutil.copytree(template, checkout)
     assert "`uvx cookiecutter .`" in README
-    process = shell(checkout).type("uvx cookiecutter .")
+    process = user(checkout).type("uvx cookiecutter .")
     assert "uv run honcho start" in process.output
     assert (checkout / "my_project/.env").is_file()
 
@@ -238,16 +168,16 @@ def is_without_uv(block: str) -> bool:
 
 
 @pytest.mark.parametrize("with_uv", [True, False], ids=["with uv", "without uv"])
-def test_the_commands_of_the_project_work_as_written(with_uv, shell, generate: Generate):
+def test_the_commands_of_the_project_work_as_written(with_uv, user, generate: Generate):
     project = generate()
     here = [b for b in blocks(readme(project), "console") if "cruft" not in b]  # test_updates.py
     found = [b for b in here if is_without_uv(b) is not with_uv]
     typed = [command for block in found for command in commands(block)]
     assert any(command.endswith("honcho start") for command in typed)
-    user = shell(project.path, **WITHOUT_FACTORS)
+    typist = user(project.path, **WITHOUT_FACTORS)
     for command in typed:
-        user.type(command)
-    assert user.directory == project.path
+        typist.type(command)
+    assert typist.directory == project.path
 
 
 def documented_environment(project: Project) -> dict[str, str]:
