@@ -55,7 +55,7 @@ class Shell:
         self.processes.append(process)
         process.port = port
         for program, dialog in DIALOGS.items():
-            for prompt, keys in dialog if re.search(rf"\b{program} (?!--version)", command) else ():
+            for prompt, keys in dialog if re.search(rf"(?<!install ){program}", command) else ():
                 process.wait_for(prompt, 120)
                 process.type(keys)
         if serves and not fails:
@@ -66,7 +66,7 @@ class Shell:
             process.type(b"\x03")
             process.wait()
         else:
-            assert (process.wait(300) != 0) == fails, f"{command}\n{process.output}"
+            assert (process.wait(180) != 0) == fails, f"{command}\n{process.output}"
             self.directory = Path(self.state.with_suffix(".pwd").read_text().strip())
         assert "Traceback" not in process.output, process.output
         return process

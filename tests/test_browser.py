@@ -1,11 +1,14 @@
 """A browser sees what no HTTP client does: a policy that breaks the page it protects."""
 
+import re
 import shutil
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
 from deploys import build
-from generation import PRODUCTION, Project, Server
+from generation import PRODUCTION, TEMPLATE, Project, Server, free_port
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 # No HTTPS here, so what needs it is off; the policy is on.
@@ -101,3 +104,35 @@ def test_the_first_page_fits_a_phone(generate: Callable[..., Project], open_page
     widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert widths[0] <= widths[1]
     assert page.evaluate("getComputedStyle(document.querySelector('table')).borderCollapse") == ("collapse")
+
+
+PICTURE = TEMPLATE / "tests/first-page.png"  # in the README
+DESCRIPTION = b"tEXtDescription\0"  # https://www.w3.org/TR/png-3/#11textinfo
+
+
+def words_of(picture: bytes) -> str:
+    """Return the words that were on the page when a picture of it was taken: they are written into the file."""
+    before, _, after = picture.partition(DESCRIPTION)
+    (length,) = struct.unpack(">I", before[-4:]) if after else (len(DESCRIPTION) - 4,)
+    return after[: length - len(DESCRIPTION) + 4].decode("latin-1")
+
+
+def with_words(picture: bytes, words: str) -> bytes:
+    """Return a picture with words written into it, in front of its last chunk."""
+    text = DESCRIPTION + words.encode("latin-1")
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    return picture[:-12] + chunk + picture[-12:]
+
+
+def test_the_picture_of_the_first_page_shows_what_is_on_it(
+    generate: Callable[..., Project], open_page: Callable[..., Page]
+) -> None:
+    project = generate()
+    project.manage("migrate", **project.dotenv)
+    page = open_page(project.serve(**project.dotenv | {"PORT": str(free_port())}), width=800)
+    page.goto("/")
+    words = re.sub(r"\s+", " ", page.inner_text("body")).strip()
+    assert "SQLite" in words
+    if not PICTURE.exists() or words_of(PICTURE.read_bytes()) != words:
+        PICTURE.write_bytes(with_words(page.screenshot(full_page=True), words))
+        pytest.fail(f"the first page has changed: look at the new {PICTURE.name}, and commit it")

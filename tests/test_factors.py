@@ -501,15 +501,6 @@ def test_a_factor_that_is_not_wanted_is_one_file_less(generate: Callable[..., Pr
         shutil.move(kept, path)
 
 
-def test_the_table_of_the_readmes_names_the_modules() -> None:
-    for readme in (TEMPLATE / "README.md", TEMPLATE / PROJECT_DIRECTORY / "README.md"):
-        rows = re.findall(r"(?m)^\|\s*\[?\**([IVX]+)\b.*?tests/factors/(test_\d\d_\w+\.py)", readme.read_text())
-        if rows or readme.parent != TEMPLATE:
-            named = [name for _, name in rows]
-            assert [numeral for numeral, _ in rows] == NUMERALS, f"{readme}: the rows are {rows}"
-            assert named == [path.name for path in modules()], f"{readme} names {named}"
-
-
 def test_every_module_says_what_it_tests_and_what_it_cannot() -> None:
     assert [path.name[5:7] for path in modules()] == [f"{number:02}" for number in range(1, 13)]
     for path, numeral in zip(modules(), NUMERALS, strict=True):

@@ -4,12 +4,15 @@ Blocks marked `console` are run, line by line where a line starts with `$ `, in 
 terminal, as a new user who has uv and an index of packages.
 """
 
+import itertools
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from deploys import create_superuser, log_in
 from generation import (
     CHOICES,
     PROJECT_DIRECTORY,
@@ -17,20 +20,24 @@ from generation import (
     TEMPLATE,
     WITHOUT_FACTORS,
     Project,
+    combinations,
     find_python,
+    free_port,
     project_python,
     run,
     user_environment,
 )
 from shell import Shell, blocks, commands
 
+from hooks import loaded_hook
+
 Generate = Callable[..., Project]
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
 
 def section(text: str, title: str) -> str:
-    """Return what comes after a heading, up to the next of its level."""
-    found = re.search(rf"(?ms)^(#+) {re.escape(title)}$(.*?)(?=^\1 |\Z)", text)
+    """Return what comes after a heading, up to the next of its level or above."""
+    found = re.search(rf"(?ms)^##(#?) {re.escape(title)}$(.*?)(?=^##\1? |\Z)", text)
     assert found, title
     return found[2]
 
@@ -76,50 +83,75 @@ def hosted(template: Path, tmp_path: Path) -> dict[str, str]:
 # The template's README
 
 
-def test_the_commands_of_the_template_work_as_written(user, hosted, tmp_path: Path):
+def session(block: str) -> dict[str, list[str]]:
+    """Return the commands of a `console` block, each with the output that is shown below it."""
+    found: dict[str, list[str]] = {}
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            lines = found[line.removeprefix("$ ")] = []
+        elif line != "…":
+            lines.append(line)
+    return found
+
+
+def masked(line: str) -> str:
+    """Return a line of output without colours, times, ports and process ids."""
+    return re.sub(r"\d+", "0", re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", line)).strip()
+
+
+def test_the_session_is_as_it_was_recorded(user, hosted, tmp_path: Path):
     place = tmp_path / "place"
     place.mkdir()
-    typist = user(place, **hosted, **WITHOUT_FACTORS)
-    typed = [c for block in blocks(section(README, "Start"), "console") for c in commands(block)]
-    assert "uvx cookiecutter gh:org/template" in typed
-    assert "uv run honcho start" in typed
-    for command in typed:
-        typist.type(command)
+    typist = user(place, **hosted)
+    (block,) = blocks(section(README, "Start"), "console")
+    assert [*session(block)] == ["uvx cookiecutter gh:org/template", "cd my_project", "uv run honcho start"]
+    for command, shown in session(block).items():
+        output = iter([masked(line) for line in typist.type(command).output.splitlines()])
+        for line in shown:  # in this order
+            assert any(masked(line) in printed for printed in output), line
     assert typist.directory == place / "my_project"
 
 
-def test_a_checkout_of_the_template_works_too(user, template: Path, tmp_path: Path):
-    checkout = tmp_path / "checkout"
-    shutil.copytree(template, checkout)
-    assert "`uvx cookiecutter .`" in README
-    process = user(checkout).type("uvx cookiecutter .")
-    assert "uv run honcho start" in process.output
-    assert (checkout / "my_project/.env").is_file()
-
-
-def rows(text: str) -> list[list[str]]:
-    """Return the cells of the first table, without its heading."""
-    lines = re.findall(r"(?m)^\|(.+)\|$", text)
-    return [[cell.strip() for cell in line.split("|")] for line in lines[2:]]
+def tables(text: str) -> list[list[list[str]]]:
+    """Return the cells of each table, without its heading."""
+    found = re.findall(r"(?m)(?:^\|.+\|\n)+", text)
+    return [[[cell.strip() for cell in line[1:-1].split(" | ")] for line in t.splitlines()[2:]] for t in found]
 
 
 def test_the_table_of_questions_is_that_of_cookiecutter():
-    table = rows(section(README, "The questions"))
-    assert [row[0].strip("`") for row in table] == [*QUESTIONS]
-    offered = {row[0].strip("`"): re.findall(r"`([^`]+)`", row[1]) for row in table}
+    questions, _ = tables(section(README, "The questions"))
+    assert [row[0].strip("`") for row in questions] == [*QUESTIONS]
+    offered = {row[0].strip("`"): re.findall(r"`([^`]+)`", row[1]) for row in questions}
     for name, choices in CHOICES.items():
         assert offered[name] == choices
+
+
+def test_the_table_that_decides_names_answers_that_are_not_refused():
+    _, places = tables(section(README, "The questions"))
+    for _, *cells in places:
+        answers = [re.findall(r"`(\w+)`(?! is refused)", cell) for cell in cells]
+        assert all(answers), cells
+        for deploy, database, storage in itertools.product(*answers):
+            chosen = {"deploy": deploy, "database": database, "media_storage": storage}
+            assert any(chosen.items() <= found.items() for found in combinations()), chosen
 
 
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 
 
-def test_the_number_of_questions_is_right():
+def test_what_is_counted_of_this_template_is_right():
     claimed = re.findall(r"\b([a-z]+) questions\b", README)
-    assert claimed
     assert {*claimed} == {NUMBERS[len(QUESTIONS)]}
-    (prompts,) = (row for row in rows(section(README, "How it differs")) if row[0] == "prompts")
-    assert int(prompts[-1]) == len(QUESTIONS)
+    (counted,) = tables(section(README, "How it differs"))
+    ours = {row[0]: row[-1] for row in counted}
+    assert ours["prompts"] == str(len(QUESTIONS))
+    example = (TEMPLATE / PROJECT_DIRECTORY / ".env.example").read_text(encoding="utf-8")
+    variables = re.findall(r"(?m)^(?:# )?([A-Z][A-Z0-9_]*)=", example)
+    assert ours["variables read / undocumented"] == f"{len(variables)} / 0"
+    settings = (TEMPLATE / PROJECT_DIRECTORY / "config/settings.py").read_text(encoding="utf-8")
+    (silenced,) = re.findall(r"(?m)^SILENCED_SYSTEM_CHECKS = (.*)$", settings)
+    assert ours["issues of `check --deploy`"] == f"0, with {NUMBERS[silenced.count('security.')]} checks silenced"
+    assert all(check in README for check in re.findall(r"W\d+", silenced))
 
 
 def test_the_tree_is_what_is_generated(generate: Generate):
@@ -143,13 +175,11 @@ def test_the_tree_is_what_is_generated(generate: Generate):
 
 
 @pytest.mark.parametrize("which", ["template", "project"])
-def test_every_link_inside_leads_somewhere(which, generate: Generate):
-    place = TEMPLATE if which == "template" else generate().path
+def test_it_is_short_and_every_link_inside_leads_somewhere(which, generate: Generate):
+    place, limit = (TEMPLATE, 150) if which == "template" else (generate().path, 120)
     text = (place / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < limit
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
-    if which == "template":  # its table of factors names tests of the generated project
-        factors = re.findall(r"`(test_\d\d_\w+\.py)`", text)
-        linked += [f"{PROJECT_DIRECTORY}/tests/factors/{name}" for name in factors]
     assert linked
     assert [link for link in linked if not (place / link).exists()] == []
 
@@ -162,22 +192,57 @@ def readme(project: Project) -> str:
     return (project.path / "README.md").read_text(encoding="utf-8")
 
 
-def is_without_uv(block: str) -> bool:
-    """Return whether a block is the way of those who have no uv."""
-    return "-m venv" in block
-
-
-@pytest.mark.parametrize("with_uv", [True, False], ids=["with uv", "without uv"])
-def test_the_commands_of_the_project_work_as_written(with_uv, user, generate: Generate):
+def test_the_commands_of_the_project_work_as_written(user, generate: Generate):
     project = generate()
-    here = [b for b in blocks(readme(project), "console") if "cruft" not in b]  # test_updates.py
-    found = [b for b in here if is_without_uv(b) is not with_uv]
-    typed = [command for block in found for command in commands(block)]
-    assert any(command.endswith("honcho start") for command in typed)
+    text = readme(project).replace(section(readme(project), "Your first app"), "")  # has a test of its own
+    found = [block for block in blocks(text, "console") if "cruft" not in block]  # test_updates.py
+    with_uv = [block for block in found if "-m venv" not in block]  # the others: test_any_machine.py
     typist = user(project.path, **WITHOUT_FACTORS)
-    for command in typed:
+    for command in itertools.chain.from_iterable(map(commands, with_uv)):
         typist.type(command)
     assert typist.directory == project.path
+
+
+def test_without_uv_the_commands_are_those_that_the_hook_prints(generate: Generate, monkeypatch):
+    project = generate()
+    (block,) = (block for block in blocks(readme(project), "console") if "-m venv" in block)
+    hook = loaded_hook("post_gen_project.py")
+    version = (project.path / ".python-version").read_text().strip()
+    hook["works"].__globals__["works"] = lambda program, *_: program == f"python{version}"
+    assert hook["next_steps"]("place", version).splitlines()[2:-2] == [f"  {command}" for command in commands(block)]
+
+
+def test_the_first_app_is_in_the_admin(generate: Generate):
+    project = generate()
+    text = section(readme(project), "Your first app")
+    (make,) = (command for block in blocks(text, "console") for command in commands(block))
+    model, admin = blocks(text, "python")
+    (migrations,) = re.findall(r"`uv run (honcho run python manage.py makemigrations)`", text)
+    made = project.run(*make.removeprefix("uv run ").split())
+    assert made.returncode == 0, made.stderr
+    for name, code in (("models", model), ("admin", admin)):
+        assert f"notes/{name}.py" in text
+        with (project.path / f"notes/{name}.py").open("a") as file:
+            file.write(code)
+    (line,) = re.findall(r"Add `(.*?)` to `INSTALLED_APPS`", text)
+    project.edit("config/settings.py", '    "pages",\n', f'    "pages",\n    {line}\n')
+    for command in (migrations.split(), ["honcho", "run", "python", "manage.py", "migrate"]):
+        done = project.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    create_superuser(project, **project.dotenv)
+    ada = log_in(project.serve(**project.dotenv | {"PORT": str(free_port())}))
+    assert "/admin/notes/note/" in ada.get("/admin/").text
+
+
+def test_the_backup_of_sqlite_has_what_was_written(generate: Generate):
+    project = generate(database="sqlite")
+    assert project.manage("migrate").returncode == 0
+    (command,) = re.findall(r"`python (-c .*?)`", section(readme(project), "Back up"))
+    done = project.run("python", *shlex.split(command))
+    assert done.returncode == 0, done.stderr
+    project.set_dotenv(DATABASE_URL="sqlite:///backup.sqlite3")
+    restored = project.manage("migrate", "--check")
+    assert restored.returncode == 0, restored.stderr
 
 
 def documented_environment(project: Project) -> dict[str, str]:
@@ -207,7 +272,7 @@ def test_the_deploy_check_is_content_with_the_documented_environment(database, g
 def test_adding_a_token_takes_the_two_lines_that_are_shown(generate: Generate):
     project = generate()
     text = section(readme(project), "Add a token")
-    (read,), (documented,) = blocks(text, "python"), blocks(text, "sh")
+    (read,), (documented,) = re.findall(r"`(\w+ = .+?)`", text), re.findall(r"`(\w+=.+?)`", text)
     checks = ["pytest", "-q", "tests/test_contract.py"]
     name = documented.partition("=")[0]
     project.edit("config/settings.py", "env.verify()", f"{read}\n\nenv.verify()")
