@@ -44,7 +44,7 @@ class Worker(ThreadWorker):
                 self.accept(listener)  # clients that have connected already; nothing happens when none waits
             # Not shutdown(): that would also end the socket for other workers, or for a parent such as systemd.
             listener.close()
-        self.sockets = []
+        self.sockets: list[Any] = []
 
 
 # Threads, because requests wait: when each waits 50 ms, 4 threads answer 4 times as many as the sync worker does.

@@ -13,9 +13,10 @@ BACKENDS = "django.core.cache.backends"
 
 
 def cache(url: str, verify: bool = True) -> Service:
-    """Return the cache of locmem://, dummy://, redis://…, rediss://… or memcached://host:port,host:port.
+    """Return the cache of locmem://, dummy://, memcached://host:port,host:port, redis:// or one of its kin.
 
-    Without `verify` the certificate of rediss:// may be anyone's. Raises InvalidError.
+    rediss:// is TLS; without `verify` the certificate may be anyone's. valkey:// and valkeys:// are Valkey's names for
+    both, and unix:///path.sock?db=0 is a socket. Raises InvalidError.
     """
     if url == "locmem://":
         return Service({"BACKEND": f"{BACKENDS}.locmem.LocMemCache"}, "memory of each process", shared=False)
@@ -23,9 +24,9 @@ def cache(url: str, verify: bool = True) -> Service:
         return Service({"BACKEND": f"{BACKENDS}.dummy.DummyCache"}, "none", shared=False)
     if url.startswith("memcached://"):
         return _memcached(url)
-    if parse_url(url).scheme in ("redis", "rediss"):
+    if parse_url(url).scheme in ("redis", "rediss", "valkey", "valkeys", "unix"):
         return _redis(url, verify)
-    raise InvalidError("has an unknown scheme: redis, rediss, memcached, locmem and dummy are known")
+    raise InvalidError("has an unknown scheme: redis, rediss, valkey, unix, memcached, locmem and dummy are known")
 
 
 def _memcached(url: str) -> Service:
@@ -44,11 +45,16 @@ def _memcached(url: str) -> Service:
 def _redis(url: str, verify: bool) -> Service:
     from redis import ConnectionPool, RedisError
 
+    kind = "Valkey" if url.startswith("valkey") else "Redis"
+    url = re.sub("^valkey(s?):", r"redis\1:", url)  # Valkey speaks Redis's protocol
     parts = parse_url(url)
-    if not parts.hostname:
+    if parts.scheme == "unix":
+        if parts.hostname or not parts.path.strip("/"):
+            raise InvalidError("names no socket: write unix:///path.sock")
+    elif not parts.hostname:
         raise InvalidError("names no host")
-    if not re.fullmatch("/?|/[0-9]+", parts.path):  # redis takes any other word for database 0
-        raise InvalidError("has a database that is not a number")
+    elif not re.fullmatch("/?|/[0-9]+", parts.path) or ("db=" in parts.query and parts.path.strip("/")):
+        raise InvalidError("has a database that is not one number")  # the client would take another in silence
     try:
         ConnectionPool.from_url(url).make_connection()  # connects to nothing, but reads the options
     except (RedisError, TypeError, ValueError):
@@ -58,4 +64,4 @@ def _redis(url: str, verify: bool) -> Service:
         options["ssl_cert_reqs"] = "none"
     # A list: Django splits a string at , and ; which passwords may hold.
     setting = {"BACKEND": f"{BACKENDS}.redis.RedisCache", "LOCATION": [url], "OPTIONS": options}
-    return Service(setting, f"Redis at {parts.hostname}")
+    return Service(setting, f"{kind} at {parts.hostname or 'a socket'}")

@@ -1,12 +1,20 @@
-"""DATABASE_URL becomes an entry of DATABASES: https://docs.djangoproject.com/en/6.1/ref/databases/."""
+"""DATABASE_URL becomes an entry of DATABASES: https://docs.djangoproject.com/en/6.1/ref/databases/.
 
+Clients check their options at the first connection. Checked here are those that they misunderstand or do not name.
+"""
+
+import re
 from typing import Any
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult, quote, unquote
 
 import dj_database_url
 
 from config.env import InvalidError
 from config.service_urls import BASE_DIR, CONNECT_TIMEOUT, Service, parse_url, require_client
+
+BOOLEAN = ("true", "false")
+# Options that would override a part of the URL, or be overridden by it.
+REPEATED = {"dbname", "database", "db", "user", "password", "passwd"}
 
 
 def database(url: str, conn_max_age: int = 0) -> Service:
@@ -14,15 +22,19 @@ def database(url: str, conn_max_age: int = 0) -> Service:
 
     Connections are kept for `conn_max_age` seconds and checked before each request. Raises InvalidError.
     """
+    # Google's Cloud SQL has a socket's path for a host: …@//cloudsql/project:region:instance/name
+    url = re.sub(r"^(\w+://[^/]*@)/(/[^?]+)/", lambda found: f"{found[1]}{quote(found[2], safe='')}/", url)
+    # PostgreSQL tries several hosts in turn: …@one:5432,two:5432/name
+    more = re.match(r"postgres(?:ql)?://(?:[^/@]*@)?[^/@,]+((?:,[^/@,]+)+)", url)
+    others = [parse_url(f"postgres://{host}") for host in more[1].split(",")[1:]] if more else []
+    url = url[: more.start(1)] + url[more.end(1) :] if more else url
     parts = parse_url(url)
     if parts.scheme == "sqlite":
         return _sqlite(url, parts, conn_max_age)
     if parts.scheme in ("postgres", "postgresql"):
-        require_client("psycopg", "psycopg[binary,pool]")
-        return Service(_postgresql(url, parts, conn_max_age), _label("PostgreSQL", parts))
+        return _postgresql(url, [parts, *others], conn_max_age)
     if parts.scheme == "mysql":
-        require_client("pymysql", "pymysql[rsa]")
-        return Service(_mysql(url, parts, conn_max_age), _label("MySQL", parts))
+        return _mysql(url, parts, conn_max_age)
     raise InvalidError("has an unknown scheme: sqlite, postgres and mysql are known")
 
 
@@ -31,55 +43,83 @@ def _sqlite(url: str, parts: SplitResult, conn_max_age: int) -> Service:
         raise InvalidError("must start with sqlite:/// (relative to the project) or sqlite://// (absolute)")
     if parts.path in ("", "/") or parts.path.endswith("/") or "memory:" in parts.path:
         raise InvalidError("names no file: a database in memory is lost with its process")
-    config: dict[str, Any] = {**dj_database_url.parse(url, conn_max_age=conn_max_age)}
-    config["NAME"] = path = BASE_DIR / config["NAME"]
     # https://docs.djangoproject.com/en/6.1/ref/databases/#sqlite-notes: WAL lets readers read while one writes, and
     # IMMEDIATE makes a writer wait for its turn. With Django's defaults four writers lose hundreds of writes in 4 s.
     defaults = {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"}
-    config["OPTIONS"] = {**defaults, **config.get("OPTIONS", {})}
-    return Service(config, "SQLite", path=path)
+    config = _parse(url, conn_max_age, defaults)
+    _check(config["OPTIONS"], "transaction_mode", ("deferred", "immediate", "exclusive"))
+    config["NAME"] = (BASE_DIR / config["NAME"]).resolve()
+    return Service(config, "SQLite", path=config["NAME"])
 
 
-def _postgresql(url: str, parts: SplitResult, conn_max_age: int) -> dict[str, Any]:
+def _postgresql(url: str, hosts: list[SplitResult], conn_max_age: int) -> Service:
+    require_client("psycopg", "psycopg[binary,pool]")
     # The last is in milliseconds: a query to a host that is gone ends then, not after 15 minutes of TCP.
-    config = _server(url, parts, conn_max_age, {"connect_timeout": CONNECT_TIMEOUT, "tcp_user_timeout": 15_000})
-    pool = config["OPTIONS"].get("pool", False)
-    if not isinstance(pool, bool):
-        raise InvalidError("has a pool option that is not true or false")
-    if pool:
+    config = _parse(url, conn_max_age, {"connect_timeout": CONNECT_TIMEOUT, "tcp_user_timeout": 15_000})
+    _check_server(config, hosts[0])
+    if len(hosts) > 1:
+        config["HOST"] = ",".join(host.hostname or "" for host in hosts)
+        config["PORT"] = ",".join(str(host.port or 5432) for host in hosts)
+    options = config["OPTIONS"]
+    _check(options, "pool", BOOLEAN)
+    _check(options, "isolation_level", ("1", "2", "3", "4"))  # psycopg.IsolationLevel
+    _check(options, "disable_server_side_cursors", BOOLEAN)  # needed behind PgBouncer
+    config["DISABLE_SERVER_SIDE_CURSORS"] = options.pop("disable_server_side_cursors", False)
+    if options.get("pool"):
         config["CONN_MAX_AGE"] = 0  # Django refuses a pool of persistent connections
-    return config
+    return Service(config, f"PostgreSQL at {config['HOST'] or 'a socket'}")
 
 
-def _mysql(url: str, parts: SplitResult, conn_max_age: int) -> dict[str, Any]:
+def _mysql(url: str, parts: SplitResult, conn_max_age: int) -> Service:
     # PyMySQL, which passes all tests on MariaDB: mysqlclient has no wheel for Linux, and without a compiler, pkg-config
     # and the headers of MariaDB it cannot be installed.
+    require_client("pymysql", "pymysql[rsa]")
     import pymysql
 
     pymysql.install_as_MySQLdb()
     # Django stores times in UTC and compares them with the server's own, which would be in the server's zone.
     utc = {"init_command": "SET time_zone = '+00:00'"}
-    config = _server(url, parts, conn_max_age, {"connect_timeout": CONNECT_TIMEOUT, **utc})
+    config = _parse(url, conn_max_age, {"connect_timeout": CONNECT_TIMEOUT, **utc})
+    _check_server(config, parts)
+    options = config["OPTIONS"]
+    _check(options, "isolation_level", ("read uncommitted", "read committed", "repeatable read", "serializable"))
+    _check(options, "ssl-mode", ("disabled", "preferred", "required", "verify_ca", "verify_identity"))
+    mode = options.pop("ssl-mode", "preferred").lower()
+    if mode.startswith("verify") and "ssl" not in options:  # dj-database-url makes it of ssl-ca
+        raise InvalidError("has an ssl-mode that needs a certificate: &ssl-ca=/path")
+    if mode == "verify_ca":
+        options["ssl"]["check_hostname"] = False
+    if mode == "required":
+        options.setdefault("ssl", {"verify_mode": "none"})
+    options["ssl_disabled"] = mode == "disabled"
+    options.pop("reconnect", None)  # ClearDB adds it; Django connects again in any case
     if not config["PASSWORD"].isascii():
         config["PASSWORD"] = config["PASSWORD"].encode()  # PyMySQL would encode it as Latin-1
+    return Service(config, f"MySQL at {config['HOST'] or 'a socket'}")
+
+
+def _parse(url: str, conn_max_age: int, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry of a database, with `defaults` for the options of its client."""
+    parsed = dj_database_url.parse(url, conn_max_age=conn_max_age, conn_health_checks=True)
+    config: dict[str, Any] = {**parsed, "OPTIONS": {**defaults, **parsed.get("OPTIONS", {})}}
+    for name, value in config["OPTIONS"].items():
+        if name.endswith("timeout") and type(value) is not int:
+            raise InvalidError(f"has a {name} that is not a whole number")
     return config
 
 
-def _server(url: str, parts: SplitResult, conn_max_age: int, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return the entry of a database that is a server, with `defaults` for the options of its client."""
-    config: dict[str, Any] = {**dj_database_url.parse(url, conn_max_age=conn_max_age, conn_health_checks=True)}
-    options = config["OPTIONS"] = {**defaults, **config.get("OPTIONS", {})}
-    if not config["HOST"] and not options.keys() & {"host", "service", "unix_socket"}:
+def _check_server(config: dict[str, Any], parts: SplitResult) -> None:
+    options = config["OPTIONS"].keys()
+    if not config["HOST"] and not options & {"host", "service", "unix_socket"}:
         raise InvalidError("names no host")
     if not config["NAME"] and "service" not in options:
         raise InvalidError("names no database")
-    if "/" in config["NAME"]:
-        raise InvalidError("has a / in the name of the database: percent-encode special characters (/ is %2F)")
+    if options & REPEATED or (config["HOST"] and options & {"host", "port"}):
+        raise InvalidError("has an option for what stands before the ?: write it there alone")
     if config["HOST"].startswith("/"):  # a socket: urllib lower-cases hosts, and paths have case
         config["HOST"] = unquote(parts.netloc.rpartition("@")[2].partition(":")[0])
-    return config
 
 
-def _label(kind: str, parts: SplitResult) -> str:
-    socket = not parts.hostname or parts.hostname.startswith("%2f")
-    return kind if socket else f"{kind} at {parts.hostname}"
+def _check(options: dict[str, Any], name: str, known: tuple[str, ...]) -> None:
+    if name in options and str(options[name]).lower() not in known:
+        raise InvalidError(f"has a value of {name} that is not one of {', '.join(known)}")

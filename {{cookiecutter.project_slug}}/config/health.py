@@ -36,7 +36,7 @@ class Probe:
         self.result: Future[None] | None = None
         self.deadline = 0.0
 
-    def error(self) -> Exception | None:
+    def error(self) -> BaseException | None:
         """Return what is wrong with the service, or None, within TIMEOUT seconds."""
         with self.lock:
             if self.result is None or self.result.done():
@@ -106,7 +106,7 @@ def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Ca
     return middleware
 
 
-def _response(errors: dict[str, Exception | None]) -> HttpResponse:
+def _response(errors: dict[str, BaseException | None]) -> HttpResponse:
     lines = [f"{name}: {'failed' if error else 'ok'}\n" for name, error in errors.items()]
     return HttpResponse(
         lines,

@@ -73,7 +73,7 @@ def is_no_404(record: logging.LogRecord) -> bool:
 class TextFormatter(logging.Formatter):
     """Stamps lines in UTC: gunicorn starts before Django sets TIME_ZONE, and one log has one time zone."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03d+00:00"
 
@@ -90,7 +90,7 @@ encode_json = json.JSONEncoder(default=str, skipkeys=True).encode
 class JsonFormatter(TextFormatter):
     """One JSON object a line; what `extra` holds becomes fields."""
 
-    def format(self, record: logging.LogRecord) -> str:  # noqa: D102
+    def format(self, record: logging.LogRecord) -> str:
         event = {
             "time": self.formatTime(record),
             "level": record.levelname,

@@ -1,5 +1,6 @@
 """Uploads on this machine's disk, served so that they can be seen without a web server in front."""
 
+import errno
 from typing import Any
 
 from django.conf import settings
@@ -8,8 +9,11 @@ from django.utils.csp import CSP
 from django.views.decorators.csp import csp_override
 from django.views.static import serve
 
-# A page that somebody uploaded runs no script and sees no cookie of this site.
+# A document that somebody uploaded, be it SVG or PDF, runs no script and sees no cookie of this site.
 SANDBOX: dict[str, Any] = {"default-src": [CSP.NONE], "sandbox": True}
+
+# What browsers show. Everything else is a download: the site's own policy would let its pages run an uploaded script.
+SHOWN = ("image/", "audio/", "video/", "application/pdf", "text/plain")
 
 
 @csp_override(SANDBOX)
@@ -17,4 +21,14 @@ def media(request: HttpRequest, path: str) -> HttpResponseBase:
     """Serve an upload from disk; a bucket serves its own."""
     if not settings.MEDIA_ROOT:
         raise Http404("Uploads are in a bucket.")
-    return serve(request, path, document_root=settings.MEDIA_ROOT)
+    try:
+        response = serve(request, path, document_root=settings.MEDIA_ROOT)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise Http404("No file has such a name.") from None
+        raise
+    if response.status_code == 200 and not response.headers["Content-Type"].startswith(SHOWN):
+        response.headers["Content-Type"] = "application/octet-stream"
+        response.headers["Content-Disposition"] = "attachment"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response

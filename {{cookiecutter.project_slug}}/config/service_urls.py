@@ -31,6 +31,10 @@ class Service:
     path: Path | None = None  # of its files on this machine
     url: str = ""  # where browsers fetch its files from
 
+    def holds(self, other: "Service") -> bool:
+        """Tell whether the other's files are among the files of this one."""
+        return bool(self is not other and self.path and other.path and other.path.is_relative_to(self.path))
+
 
 def parse_url(url: str) -> SplitResult:
     """Return the parts of a URL.
@@ -62,12 +66,20 @@ def parse_options(parts: SplitResult, known: set[str]) -> dict[str, str]:
     return options
 
 
-def parse_directory(url: str) -> Path:
-    """Return the directory of file:relative (to the project) or file:///absolute; raise InvalidError."""
+def parse_directory(url: str, usual: str) -> Path:
+    """Return the directory of file:relative (to the project) or file:///absolute.
+
+    Raises InvalidError for one that is, holds or lies in the project: its files would be published or committed. Only
+    `usual` and what is below it may be there, as git and Docker ignore it.
+    """
     parts = parse_url(url)
     if parts.netloc or parts.query or not parts.path.strip("/"):
-        raise InvalidError("names no directory: write file:relative or file:///absolute")
-    return BASE_DIR / unquote(parts.path)
+        raise InvalidError(f"names no directory: write file:{usual} or file:///absolute")
+    path = (BASE_DIR / unquote(parts.path)).resolve()
+    inside = path.is_relative_to(BASE_DIR) and not path.is_relative_to(BASE_DIR / usual)
+    if inside or BASE_DIR.is_relative_to(path):
+        raise InvalidError(f"is or holds a directory of the code: write file:{usual}, or a directory elsewhere")
+    return path
 
 
 def require_client(module: str, package: str) -> None:

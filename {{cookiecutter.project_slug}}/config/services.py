@@ -1,6 +1,7 @@
 """Mail, background tasks and uploads: each function turns a variable into a backing service.
 
-Databases and caches have modules of their own.
+https://docs.djangoproject.com/en/6.1/topics/email/ https://docs.djangoproject.com/en/6.1/topics/tasks/
+https://docs.djangoproject.com/en/6.1/topics/files/
 """
 
 import re
@@ -28,7 +29,7 @@ def mail(url: str) -> Service:
     if url == "console://":
         return Service({"BACKEND": backend.format("console")}, "printed", shared=False)
     if url.startswith("file:"):
-        path = parse_directory(url)
+        path = parse_directory(url, "mail")
         return Service({"BACKEND": backend.format("filebased"), "OPTIONS": {"file_path": path}}, "files", path=path)
     parts = parse_url(url)
     if parts.scheme not in SMTP:
@@ -37,14 +38,19 @@ def mail(url: str) -> Service:
         raise InvalidError("names no host")
     if parts.path not in ("", "/"):
         raise InvalidError("has a path after the host")
-    port, encryption = SMTP[parts.scheme]
+    if bool(parts.username) != bool(parts.password):  # Django would log in with neither
+        raise InvalidError("has a user without a password, or a password without a user")
+    usual, encryption = SMTP[parts.scheme]
+    port = parts.port or usual
+    if port == 465 != usual or (usual == 465 and port in (25, 587)):  # https://www.rfc-editor.org/rfc/rfc8314
+        raise InvalidError("has a port of another scheme: smtps is for 465, smtp+tls for 587")
     # Without a timeout a dead server would hold a thread for ever.
     timeout = parse_options(parts, {"timeout"}).get("timeout", "10")
     if not re.fullmatch("[1-9][0-9]{0,3}", timeout):
         raise InvalidError("has a timeout that is not a number of seconds")
     options = {
         "host": parts.hostname,
-        "port": parts.port or port,
+        "port": port,
         "username": unquote(parts.username or ""),
         "password": unquote(parts.password or ""),
         "timeout": int(timeout),
@@ -71,7 +77,7 @@ def uploads(url: str) -> Service:
     The credentials are those that every tool for S3 reads: AWS_ACCESS_KEY_ID and so on. Raises InvalidError.
     """
     if url.startswith("file:"):
-        path = parse_directory(url)
+        path = parse_directory(url, "media")
         return Service({"BACKEND": "django.core.files.storage.FileSystemStorage"}, "disk", path=path, url="/media/")
     parts = parse_url(url)
     if parts.scheme != "s3":
@@ -81,14 +87,17 @@ def uploads(url: str) -> Service:
         raise InvalidError("names no bucket")
     query = parse_options(parts, {"endpoint", "region"})
     endpoint, region = query.get("endpoint", "").rstrip("/"), query.get("region")
-    if endpoint and not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", endpoint):
+    if endpoint and (parse_url(endpoint).scheme not in ("http", "https") or parse_url(endpoint).query):
         raise InvalidError("has an endpoint that is not https://host")
     if "." in bucket and not endpoint:
         raise InvalidError("names a bucket with a dot, which Amazon's certificates do not cover")
     require_client("storages", "django-storages[s3]")
     require_client("botocore", "django-storages[s3]")
     from botocore.config import Config
+    from botocore.utils import is_valid_endpoint_url, is_valid_ipv6_endpoint_url
 
+    if endpoint and not (is_valid_endpoint_url(endpoint) or is_valid_ipv6_endpoint_url(endpoint)):
+        raise InvalidError("has an endpoint that its client refuses: hosts have letters, digits, dots and hyphens")
     # Custom endpoints rarely have a certificate for each bucket's host, so the bucket is in the path. Amazon's buckets
     # have hosts of their own, in the bucket's region.
     style = {"addressing_style": "path" if endpoint else "virtual", "us_east_1_regional_endpoint": "regional"}
@@ -104,4 +113,6 @@ def uploads(url: str) -> Service:
     china = ".cn" if region and region.startswith("cn-") else ""
     amazon = f"https://{bucket}.s3.{region}.amazonaws.com{china}/" if region else f"https://{bucket}.s3.amazonaws.com/"
     origin = f"{endpoint}/{bucket}/" if endpoint else amazon
-    return Service({"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}, f"S3 bucket {bucket}", url=origin)
+    return Service(
+        {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}, f"S3, bucket {bucket}", url=origin
+    )

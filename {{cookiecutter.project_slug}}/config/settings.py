@@ -82,8 +82,6 @@ TEMPLATES = [
 
 
 # Backing services: each is a URL, which a function turns into Django's setting and a label for the first page
-# https://docs.djangoproject.com/en/6.1/ref/databases/ https://docs.djangoproject.com/en/6.1/topics/cache/
-# https://docs.djangoproject.com/en/6.1/topics/email/ https://docs.djangoproject.com/en/6.1/topics/tasks/
 
 _age = env.integer("DATABASE_CONN_MAX_AGE", default=60)
 _verify = env.boolean("CACHE_TLS_VERIFY", default=True)
@@ -98,7 +96,8 @@ DATABASES = {"default": attached["database"].setting}
 CACHES = {"default": attached["cache"].setting}
 MAILERS = {"default": attached["mail"].setting}
 TASKS = {"default": attached["tasks"].setting}
-
+if any(attached["uploads"].holds(service) for service in attached.values()):
+    env.add_problem("STORAGE_URL", "would publish the database or the mails, which are in that directory", "file:media")
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.parsed(
     "DEFAULT_FROM_EMAIL", values.address, default="webmaster@localhost", example="site@example.com"
 )

@@ -1,7 +1,7 @@
 """Checks of single values: each function returns the value as it is used, or raises InvalidError."""
 
 import re
-from email.utils import parseaddr
+from email.utils import getaddresses
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
 
@@ -34,12 +34,15 @@ def host(value: str) -> str:
         return value
     if not value.isascii():
         raise InvalidError("has a name that is not in ASCII: write it in its form with xn--")
-    if value.startswith("[") and value.endswith("]"):
-        return f"[{IPv6Address(value[1:-1])}]"
+    try:
+        if value.startswith("["):
+            return f"[{IPv6Address(value.removeprefix('[').removesuffix(']'))}]"
+        if value.rpartition(".")[2].isdecimal():  # browsers take such a host for an address too
+            return str(IPv4Address(value))
+    except ValueError:
+        raise InvalidError("has a value that is no IP address") from None
     if not NAME.fullmatch(value) or value.lower() in ("none", "null"):
         raise InvalidError("has a value that is no host: write neither scheme nor port nor path")
-    if value.rpartition(".")[2].isdecimal():  # browsers take such a host for an address too
-        IPv4Address(value)
     return value
 
 
@@ -62,7 +65,8 @@ def origin(value: str) -> str:
 def address(value: str) -> str:
     """Check a mail address, with or without a name: ada@example.com or Ada <ada@example.com>."""
     try:
-        validate_email(parseaddr(value)[1])
-    except ValidationError:
+        [(_, mailbox)] = getaddresses([value])
+        validate_email(mailbox)
+    except (ValidationError, ValueError):
         raise InvalidError("is no mail address") from None
     return value

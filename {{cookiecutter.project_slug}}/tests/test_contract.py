@@ -34,7 +34,8 @@ def sources() -> list[Path]:
     """Return the project's own Python files, tests apart."""
     top = [path for path in PROJECT.iterdir() if path.is_dir() and path.name not in ("tests", "venv", "staticfiles")]
     nested = [path for folder in top if not folder.name.startswith(".") for path in folder.rglob("*.py")]
-    return [*PROJECT.glob("*.py"), *nested]
+    found = [*PROJECT.glob("*.py"), *nested]
+    return [path for path in found if not path.name.startswith("test") and "tests" not in path.parts]
 
 
 def test_every_variable_that_the_code_reads_is_documented():

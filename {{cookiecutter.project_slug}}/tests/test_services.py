@@ -12,6 +12,7 @@ from config import caches, databases, service_urls, services
 from config.env import InvalidError
 
 BASE = service_urls.BASE_DIR
+NEEDS_BOTO = pytest.mark.skipif(not find_spec("boto3"), reason="needs boto3, which this project does not have")
 
 
 def database(url: str, conn_max_age: int = 0) -> dict[str, Any]:
@@ -36,6 +37,8 @@ def clients(monkeypatch):
     if not find_spec("botocore"):
         for name in ("botocore", "botocore.config"):
             monkeypatch.setitem(sys.modules, name, SimpleNamespace(Config=dict))
+        valid = dict.fromkeys(("is_valid_endpoint_url", "is_valid_ipv6_endpoint_url"), bool)
+        monkeypatch.setitem(sys.modules, "botocore.utils", SimpleNamespace(**valid))
 
 
 def assert_refused(parse, url, problem):
@@ -73,6 +76,42 @@ def test_a_socket_keeps_its_case(clients):
     assert database("mysql:///name?unix_socket=/run/My.sock")["OPTIONS"]["unix_socket"] == "/run/My.sock"
 
 
+def test_a_socket_of_cloud_sql_is_written_as_google_does(clients):
+    config = database("postgres://user:pass@//cloudsql/project:region:Instance/name?sslmode=disable")
+    assert (config["HOST"], config["NAME"]) == ("/cloudsql/project:region:Instance", "name")
+    assert database("mysql://user:pass@//cloudsql/p:r:i/name")["HOST"] == "/cloudsql/p:r:i"
+
+
+def test_postgresql_on_several_hosts(clients):
+    config = database("postgres://user:a,b@one:6432,two,[::1]:7432/name?target_session_attrs=read-write")
+    assert (config["USER"], config["PASSWORD"], config["NAME"]) == ("user", "a,b", "name")
+    assert (config["HOST"], config["PORT"]) == ("one,two,::1", "6432,5432,7432")
+
+
+def test_server_side_cursors_are_off_where_pgbouncer_needs_it(clients):
+    config = database("postgres://user:pass@db/name?disable_server_side_cursors=true")
+    assert config["DISABLE_SERVER_SIDE_CURSORS"] is True
+    assert "disable_server_side_cursors" not in config["OPTIONS"]
+    assert database("postgres://user:pass@db/name")["DISABLE_SERVER_SIDE_CURSORS"] is False
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", {"ssl_disabled": False}),
+        ("ssl-mode=DISABLED", {"ssl_disabled": True}),
+        ("ssl-mode=REQUIRED", {"ssl": {"verify_mode": "none"}, "ssl_disabled": False}),
+        ("ssl-mode=REQUIRED&ssl-ca=/ca", {"ssl": {"ca": "/ca"}, "ssl_disabled": False}),
+        ("ssl-mode=VERIFY_CA&ssl-ca=/ca", {"ssl": {"ca": "/ca", "check_hostname": False}, "ssl_disabled": False}),
+        ("ssl-mode=verify_identity&ssl-ca=/ca", {"ssl": {"ca": "/ca"}, "ssl_disabled": False}),
+        ("reconnect=true", {"ssl_disabled": False}),
+    ],
+)
+def test_mysql_takes_the_options_that_its_providers_write(query, expected, clients):
+    options = database(f"mysql://user:pass@db/name?{query}")["OPTIONS"]
+    assert {name: options[name] for name in options.keys() - {"connect_timeout", "init_command"}} == expected
+
+
 def test_a_pool_keeps_no_other_connections(clients):
     config = database("postgres://user:pass@db/name?pool=true", 60)
     assert (config["OPTIONS"]["pool"], config["CONN_MAX_AGE"]) == (True, 0)
@@ -97,7 +136,6 @@ def test_a_pool_keeps_no_other_connections(clients):
         ("postgres:///name", "no host"),
         ("postgres://user:s3cret@db", "no database"),
         ("postgres://user:s3cret@db/", "no database"),
-        ("postgres://user:s3cret@db/one/two", "a / in the name"),
         ("postgres://user:1#s3cret@db/name", "percent-encode"),
         ("postgres://user:1/s3cret@db/name", "percent-encode"),
         ("postgres://user:1?s3cret@db/name", "percent-encode"),
@@ -105,7 +143,21 @@ def test_a_pool_keeps_no_other_connections(clients):
         ("postgres://user:100%s3cret@db/name", "percent-encode"),
         ("postgres://user:s3cret [1]@db/name", "percent-encode"),
         ("postgres://user:s3crét@db/name", "percent-encode"),
-        ("postgres://user:s3cret@db/name?pool=1", "not true or false"),
+        ("sqlite:///db.sqlite3?timeout=s3cret", "timeout that is not a whole number"),
+        ("sqlite:///db.sqlite3?transaction_mode=s3cret", "transaction_mode that is not one of"),
+        ("postgres://user:s3cret@db/name?connect_timeout=soon", "connect_timeout that is not a whole number"),
+        ("postgres://user:s3cret@db/name?isolation_level=foo", "isolation_level that is not one of"),
+        ("postgres://user:s3cret@db/name?dbname=other", "option for what stands before the ?"),
+        ("postgres://user:s3cret@db/name?user=other", "option for what stands before the ?"),
+        ("postgres://user:s3cret@db/name?host=other", "option for what stands before the ?"),
+        ("postgres://user:s3cret@db:5432,two:99999/name", "port that cannot be read"),
+        ("postgres://user:s3cret@db/name?disable_server_side_cursors=1", "that is not one of true, false"),
+        ("mysql://user:s3cret@db/name?database=other", "option for what stands before the ?"),
+        ("mysql://user:s3cret@db/name?isolation_level=foo", "isolation_level that is not one of"),
+        ("mysql://user:s3cret@db/name?read_timeout=soon", "read_timeout that is not a whole number"),
+        ("mysql://user:s3cret@db/name?ssl-mode=foo", "ssl-mode that is not one of"),
+        ("mysql://user:s3cret@db/name?ssl-mode=VERIFY_CA", "needs a certificate"),
+        ("postgres://user:s3cret@db/name?pool=1", "a value of pool that is not one of true, false"),
     ],
 )
 def test_what_would_be_silently_wrong_is_refused(url, problem, clients):
@@ -141,6 +193,20 @@ def test_the_password_of_a_cache_may_hold_separators():
     assert config["LOCATION"] == [url]
 
 
+@pytest.mark.parametrize(
+    ("url", "location", "label"),
+    [
+        ("redis://:pass@cache.example/1", "redis://:pass@cache.example/1", "Redis at cache.example"),
+        ("valkey://:pass@cache.example", "redis://:pass@cache.example", "Valkey at cache.example"),
+        ("valkeys://:pass@cache.example/2", "rediss://:pass@cache.example/2", "Valkey at cache.example"),
+        ("unix://:pass@/run/Redis.sock?db=3", "unix://:pass@/run/Redis.sock?db=3", "Redis at a socket"),
+    ],
+)
+def test_kin_of_redis(url, location, label):
+    service = caches.cache(url)
+    assert (service.setting["LOCATION"], service.label, service.shared) == ([location], label, True)
+
+
 def test_a_cache_on_several_servers():
     config = cache("memcached://one.example:11211,[::1]:11212")
     assert config["LOCATION"] == ["one.example:11211", "[::1]:11212"]
@@ -151,15 +217,20 @@ def test_a_cache_on_several_servers():
     [
         ("cache.example:6379", "unknown scheme"),
         ("s3cret", "does not start with a scheme"),
-        ("valkey://cache", "unknown scheme"),
+        ("mongodb://cache", "unknown scheme"),
+        ("unix://", "names no socket"),
+        ("unix://s3cret/redis.sock", "names no socket"),
         ("locmem://s3cret", "unknown scheme"),
         ("redis://", "no host"),
         ("redis://:s3cret@/0", "no host"),
         ("redis://:s3cret@cache:port/0", "port that cannot be read"),
-        ("redis://:s3cret@cache/name", "database that is not a number"),
+        ("redis://:s3cret@cache/name", "database that is not one number"),
         ("redis://:1#s3cret@cache/0", "percent-encode"),
         ("redis://:1/s3cret@cache/0", "percent-encode"),
-        ("redis://cache/0?db=s3cret", "option that its client"),
+        ("redis://cache?db=s3cret", "option that its client"),
+        ("redis://cache/1?db=2", "database that is not one number"),
+        ("rediss://cache/0?ssl_cert_reqs=s3cret", "option that its client"),
+        ("rediss://cache/0?ssl_cert_reqs=CERT_NONE", "option that its client"),
         ("redis://cache/0?s3cret=1", "option that its client"),
         ("redis://cache/0?ssl_cert_reqs=none", "option that its client"),
         ("memcached://", "without a host or a port"),
@@ -214,6 +285,13 @@ def test_mail_without_a_server():
         ("smtp://mail.example/s3cret", "path after the host"),
         ("smtp://mail.example?tls=true", "unknown option"),
         ("smtp://mail.example?timeout=0", "timeout that is not a number"),
+        ("smtp+tls://ada:s3cret@mail.example:465", "port of another scheme"),
+        ("smtp://mail.example:465", "port of another scheme"),
+        ("smtps://ada:s3cret@mail.example:587", "port of another scheme"),
+        ("smtp://s3cret@mail.example", "user without a password"),
+        ("smtp://:s3cret@mail.example", "password without a user"),
+        ("file:templates", "directory of the code"),
+        ("file:media", "directory of the code"),
         ("smtp://mail.example?timeout=soon", "timeout that is not a number"),
         ("file:", "names no directory"),
         ("file:///", "names no directory"),
@@ -243,7 +321,14 @@ def test_uploads_in_a_bucket(clients):
     assert services.uploads("s3://bucket?region=eu-west-1").url == "https://bucket.s3.eu-west-1.amazonaws.com/"
 
 
-@pytest.mark.skipif(not find_spec("boto3"), reason="needs boto3, which this project does not have")
+@NEEDS_BOTO
+@pytest.mark.parametrize("endpoint", ["http://[::1]:9000", "http://minio:9000", "https://a.supabase.co/storage/v1/s3"])
+def test_endpoints_of_other_stores(endpoint):
+    service = services.uploads(f"s3://bucket?endpoint={endpoint}&region=auto")
+    assert (service.setting["OPTIONS"]["endpoint_url"], service.url) == (endpoint, f"{endpoint}/bucket/")
+
+
+@NEEDS_BOTO
 @pytest.mark.parametrize(
     "url",
     [
@@ -277,8 +362,21 @@ def test_what_a_bucket_signs_is_at_the_address_that_the_policy_allows(url, monke
         ("s3://Bucket", "no bucket"),
         ("s3://my.bucket?region=eu-central-1", "bucket with a dot"),
         ("s3://bucket?acl=s3cret", "unknown option"),
-        ("s3://bucket?endpoint=store.example", "endpoint that is not"),
+        ("s3://bucket?endpoint=store.example", "does not start with a scheme"),
+        ("s3://bucket?endpoint=ftp://store.example", "endpoint that is not https://host"),
         ("s3://bucket?endpoint=https://key:s3cret@store.example", "@ in the wrong place"),
+        pytest.param("s3://bucket?endpoint=http://s3cret_1:9000", "endpoint that its client refuses", marks=NEEDS_BOTO),
+        ("s3://bucket?endpoint=https://store.example:99999", "port that cannot be read"),
+        ("s3://bucket?endpoint=https://store.example/%3Fs3cret=1", "endpoint that is not https://host"),
+        ("file:.", "directory of the code"),
+        ("file:..", "directory of the code"),
+        ("file:config", "directory of the code"),
+        ("file:static", "directory of the code"),
+        ("file:mail", "directory of the code"),
+        ("file:media/../templates", "directory of the code"),
+        (f"file:{BASE}", "directory of the code"),
+        (f"file:{BASE}/.git", "directory of the code"),
+        (f"file:{BASE.parent}", "directory of the code"),
     ],
 )
 def test_uploads_that_would_be_silently_wrong_are_refused(url, problem):

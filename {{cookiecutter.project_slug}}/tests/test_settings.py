@@ -1,6 +1,7 @@
 """config/settings.py: what an environment makes of it."""
 
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -8,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from config import services
+from tests.environment import VARIABLES
+
 PROJECT = Path(__file__).parent.parent
 
 KEY = "0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-PRODUCTION = {
+# From .env.example, so that a variable that you add to it is here too.
+PRODUCTION = VARIABLES | {
+    "DEBUG": "false",
     "SECRET_KEY": KEY,
     "ALLOWED_HOSTS": "www.example.com",
     "DATABASE_URL": "sqlite:///db.sqlite3",
@@ -56,15 +62,48 @@ def test_an_empty_environment_is_told_everything_it_lacks_at_once():
     ("name", "value"),
     [
         ("DEBUG", "ture"),
-        ("SECRET_KEY", "django-insecure-for-all-to-see"),
+        ("SECRET_KEY", f"django-insecure-{KEY}"),
+        ("SECRET_KEY", "None"),
+        ("SECRET_KEY", KEY[:49]),
+        ("SECRET_KEY", "abcd" * 20),
+        ("SECRET_KEY", f"${{SECRET_KEY:-{KEY}}}"),
+        ("SECRET_KEY", '$(python -c "import secrets; print(secrets.token_urlsafe(50))")'),
+        ("SECRET_KEY_FALLBACKS", f"{KEY},django-insecure-{KEY}"),
         ("ALLOWED_HOSTS", "https://www.example.com"),
         ("ALLOWED_HOSTS", "www.example.com:8000"),
+        ("ALLOWED_HOSTS", "www.example.com/shop"),
+        ("ALLOWED_HOSTS", "www.example.com."),
+        ("ALLOWED_HOSTS", "*.example.com"),
+        ("ALLOWED_HOSTS", "www..example.com"),
+        ("ALLOWED_HOSTS", "None"),
+        ("ALLOWED_HOSTS", "null"),
+        ("ALLOWED_HOSTS", "-"),
+        ("ALLOWED_HOSTS", "1"),
+        ("ALLOWED_HOSTS", "256.0.0.1"),
+        ("ALLOWED_HOSTS", "::1"),
+        ("ALLOWED_HOSTS", "[::g]"),
+        ("ALLOWED_HOSTS", "www.bücher.example"),
         ("CSRF_TRUSTED_ORIGINS", "www.example.com"),
+        ("CSRF_TRUSTED_ORIGINS", "https://www.example.com/"),
+        ("CSRF_TRUSTED_ORIGINS", "https://www.example.com/shop"),
+        ("CSRF_TRUSTED_ORIGINS", "https://www.example.com?shop"),
+        ("CSRF_TRUSTED_ORIGINS", "https://www.example.com#shop"),
+        ("CSRF_TRUSTED_ORIGINS", "https://ada@www.example.com"),
+        ("CSRF_TRUSTED_ORIGINS", '"https://www.example.com"'),
+        ("CSRF_TRUSTED_ORIGINS", 'https://www.example.com"'),
+        ("CSRF_TRUSTED_ORIGINS", "https://www.example.com:443"),
+        ("CSRF_TRUSTED_ORIGINS", "https://www.example.com:99999"),
+        ("CSRF_TRUSTED_ORIGINS", "https://*.com"),
+        ("CSRF_TRUSTED_ORIGINS", "https://*"),
+        ("DEFAULT_FROM_EMAIL", "www.example.com"),
+        ("DEFAULT_FROM_EMAIL", "Ada ada@example.com"),
+        ("DEFAULT_FROM_EMAIL", "a@example.com, b@example.com"),
         ("DATABASE_URL", "sqlite://secret.sqlite3"),
         ("DATABASE_CONN_MAX_AGE", "sixty"),
         ("CACHE_URL", "redis://"),
         ("EMAIL_URL", "smtp:mail.example.org"),
         ("STORAGE_URL", "s4://uploads"),
+        ("STORAGE_URL", "file:."),
         ("SESSION_ENGINE", "file"),
         ("TASKS", "celery"),
         ("TIME_ZONE", "Mars/Olympus"),
@@ -76,13 +115,44 @@ def test_an_empty_environment_is_told_everything_it_lacks_at_once():
         ("SECURE_CSP", "default-src"),
     ],
 )
-def test_a_wrong_variable_ends_the_process_by_name(name, value, settings_of, capsys):
+def test_a_wrong_variable_ends_the_process_by_name_with_an_example_that_works(name, value, settings_of, capsys):
     with pytest.raises(SystemExit) as ended:
         settings_of(**PRODUCTION | {name: value})
     message = capsys.readouterr().err
     assert ended.value.code == 3
-    assert f"  {name} " in message
+    assert re.findall(r"(?m)^  ([A-Z_]+) ", message) == [name]
     assert f" {value}" not in message
+    example = re.search(rf"Example: {name}=(.*)", message)[1]
+    assert settings_of(**PRODUCTION | {name: example})
+
+
+def test_a_host_has_no_scheme(settings_of, capsys):
+    with pytest.raises(SystemExit):
+        settings_of(**PRODUCTION | {"ALLOWED_HOSTS": "https://www.example.com"})
+    assert "ALLOWED_HOSTS has a value that is no host: write neither scheme" in capsys.readouterr().err
+
+
+def test_uploads_publish_neither_the_database_nor_the_mails(settings_of, capsys):
+    for name, url in {"DATABASE_URL": "sqlite:////data/a.sqlite3", "EMAIL_URL": "file:///data/mail"}.items():
+        with pytest.raises(SystemExit):
+            settings_of(**PRODUCTION | {"STORAGE_URL": "file:///data", name: url})
+        assert "STORAGE_URL would publish" in capsys.readouterr().err
+        assert settings_of(**PRODUCTION | {"STORAGE_URL": "file:///data/media", name: url})
+
+
+def test_a_storage_of_another_kind_needs_no_line_elsewhere(settings_of, monkeypatch):
+    google = {"BACKEND": "storages.backends.gcloud.GoogleCloudStorage", "OPTIONS": {"bucket_name": "uploads"}}
+    service = services.Service(google, "Google", url="https://storage.googleapis.com/uploads/")
+    monkeypatch.setattr(services, "uploads", lambda url: service)
+    settings = settings_of(**PRODUCTION)
+    assert settings["STORAGES"]["default"] == google
+    assert "https://storage.googleapis.com/uploads/" in settings["SECURE_CSP"]["img-src"]
+    assert (settings["MEDIA_ROOT"], settings["MEDIA_URL"]) == ("", "https://storage.googleapis.com/uploads/")
+
+
+def test_third_party_packages_find_the_uploads(settings_of):
+    settings = settings_of(**PRODUCTION, STORAGE_URL="file:///data/media")
+    assert (settings["MEDIA_ROOT"], settings["MEDIA_URL"]) == ("/data/media", "/media/")
 
 
 def test_sessions_live_in_no_cache_that_processes_do_not_share(settings_of, capsys):
@@ -100,7 +170,7 @@ def test_the_minimal_environment_is_ready_for_production():
 
 def test_security_is_on_unless_debug_is(settings_of):
     switches = ["SECURE_SSL_REDIRECT", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_HSTS_SECONDS"]
-    production, development = settings_of(**PRODUCTION), settings_of(**PRODUCTION, DEBUG="true")
+    production, development = settings_of(**PRODUCTION), settings_of(**PRODUCTION | {"DEBUG": "true"})
     assert [production[name] for name in switches] == [True, True, True, 3600]
     assert [development[name] for name in switches] == [False, False, False, 0]
     assert (production["DEBUG"], development["DEBUG"]) == (False, True)
@@ -118,8 +188,8 @@ def test_security_is_on_unless_debug_is(settings_of):
         ("SECURE_CSP", "false", {}),
         ("TIME_ZONE", "Europe/Paris", "Europe/Paris"),
         ("SECRET_KEY_FALLBACKS", f"{KEY}1,{KEY}2", [f"{KEY}1", f"{KEY}2"]),
-        ("ALLOWED_HOSTS", ".example.com,[::1],*", [".example.com", "[::1]", "*"]),
-        ("CSRF_TRUSTED_ORIGINS", "https://*.example.com", ["https://*.example.com"]),
+        ("ALLOWED_HOSTS", ".example.com,web_1,[::1],*", [".example.com", "web_1", "[::1]", "*"]),
+        ("CSRF_TRUSTED_ORIGINS", "https://*.A.example,http://[::1]:8080", ["https://*.a.example", "http://[::1]:8080"]),
     ],
 )
 def test_each_switch_switches_alone(name, value, expected, settings_of):

@@ -15,12 +15,22 @@ def storage(settings, tmp_path):
 
 
 def test_an_upload_is_shown_in_a_sandbox(client):
-    name = default_storage.save("page.html", ContentFile(b"<script>alert(document.cookie)</script>"))
+    name = default_storage.save("picture.svg", ContentFile(b"<svg><script>alert(document.cookie)</script></svg>"))
     response = client.get(default_storage.url(name))
-    assert response.status_code == 200
-    assert b"".join(response.streaming_content) == b"<script>alert(document.cookie)</script>"
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "image/svg+xml")
+    assert b"".join(response.streaming_content) == b"<svg><script>alert(document.cookie)</script></svg>"
     policy = response.headers["Content-Security-Policy"].split("; ")
     assert sorted(policy) == ["default-src 'none'", "sandbox"]
+
+
+@pytest.mark.parametrize("suffix", ["js", "mjs", "css", "html", "xml", "xsl", "wasm", "json", "unknown", "js.gz"])
+def test_what_a_page_could_run_is_a_download(suffix, client):
+    name = default_storage.save(f"file.{suffix}", ContentFile(b"alert(1)"))
+    response = client.get(default_storage.url(name))
+    assert b"".join(response.streaming_content) == b"alert(1)"
+    assert response.headers["Content-Type"] == "application/octet-stream"
+    assert response.headers["Content-Disposition"] == "attachment"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_a_second_upload_of_the_same_name_gets_another():
@@ -28,6 +38,8 @@ def test_a_second_upload_of_the_same_name_gets_another():
     assert len(names) == 2
 
 
-@pytest.mark.parametrize("path", ["../secret.txt", "%2e%2e/secret.txt", "..%2Fsecret.txt", "nothing.txt", ""])
+@pytest.mark.parametrize(
+    "path", ["../secret.txt", "%2e%2e/secret.txt", "..%2Fsecret.txt", "nothing.txt", "", "a" * 256, "%00"]
+)
 def test_nothing_else_is_shown(path, client):
     assert client.get(f"/media/{path}").status_code in (400, 404)
