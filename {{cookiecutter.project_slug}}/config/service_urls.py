@@ -70,7 +70,7 @@ def parse_directory(url: str, usual: str) -> Path:
     """Return the directory of file:relative (to the project) or file:///absolute.
 
     Raises InvalidError for one that is, holds or lies in the project: its files would be published or committed. Only
-    `usual` and what is below it may be there, as git and Docker ignore it.
+    `usual` and what is below it may be there: neither git nor an image takes it.
     """
     parts = parse_url(url)
     if parts.netloc or parts.query or not parts.path.strip("/"):

@@ -11,7 +11,7 @@ from django.core.validators import validate_email
 
 from config.env import InvalidError
 
-# Underscores are no part of the standard, but Docker Compose puts them into the names of hosts.
+# Underscores are no part of the standard, but host names of private networks have them.
 NAME = re.compile(r"\.?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
