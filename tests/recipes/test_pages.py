@@ -1,4 +1,4 @@
-"""Each page of docs/recipes applies to a project as it was generated, whatever the answers, alone and after the others."""
+"""Each page of docs/recipes applies to a generated project, whatever the answers, alone and after the others."""
 
 import itertools
 import random
