@@ -82,8 +82,7 @@ def test_a_client_is_imported_only_when_it_is_named(variables, imported, generat
 # Sessions
 
 
-@pytest.mark.parametrize("cache", ["redis", "memcached"])
-@pytest.mark.parametrize("engine", ["db", "cached_db", "cache"])
+@pytest.mark.parametrize(("engine", "cache"), [("cached_db", "redis"), ("cache", "redis"), ("cache", "memcached")])
 def test_a_session_is_valid_in_every_web_process(engine, cache, request, generate: Generate):
     server = request.getfixturevalue(cache)
     url = server.url("/1") if cache == "redis" else server.url()

@@ -208,7 +208,7 @@ VIEWS, MODELS, SETTINGS = "pages/views.py", "accounts/models.py", "config/settin
     [
         (VIEWS, "context = {}", "context={}", "ruff format --check"),
         (VIEWS, "import settings", "import settings, global_settings", "ruff check"),
-        (VIEWS, "context = {}", "context = {}\n    import os; os.environ['X']", "pytest"),
+        (VIEWS, "context = {}", "context = {}\n    import os; os.environ['X']", "ruff check"),
         (VIEWS, "context = {}", "context = {}\n    __import__('warnings').warn('old')", "pytest"),
         (MODELS, "class User(AbstractUser):", "class Late(AbstractUser):", "pytest"),
         (SETTINGS, "env.verify()", 'env.text("NEW", default="")\nenv.verify()', "pytest"),

@@ -1,4 +1,4 @@
-"""A project grows: a token, an app with tests of its own, no starter page any more. Its tests stay green, and notice."""
+"""A project grows: a token, an app with tests, no starter page. Its tests need no edit and notice mistakes."""
 
 import re
 import shutil
@@ -24,10 +24,10 @@ def with_token(generate: Generate) -> Project:
 
 def recipe(project: Project) -> tuple[str, str]:
     """Return the two lines of the README's "Add a token"."""
-    text = (project.path / "README.md").read_text().partition("### Add a token")[2]
-    (line,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:1]
-    (example,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[:1]
-    return line, example
+    text = (project.path / "README.md").read_text().partition("### Add a token")[2].partition("\n#")[0]
+    (line,) = re.findall(r"`([A-Z_]+ = env\..*?)`", text)
+    (example,) = re.findall(r"`([A-Z_]+=.*?)`", text)
+    return f"{line}\n", f"{example}\n"
 
 
 def test_a_missing_token_is_named_at_start(with_token):
@@ -47,6 +47,12 @@ def test_a_token_needs_its_line_in_the_example_and_no_other(with_token):
     assert result.returncode == 0, result.stdout
     collect = "set -a; . ./.env.example; python manage.py collectstatic --noinput"
     assert with_token.run("sh", "-c", collect).returncode == 0, "a build takes placeholders from there"
+
+
+def test_the_code_is_typed_strictly(generate: Generate):
+    project = generate(media_storage="s3")
+    result = project.run("mypy", "--strict", "--allow-subclassing-any", ".", **project.dotenv)
+    assert result.returncode == 0, result.stdout
 
 
 APP = {
@@ -105,6 +111,8 @@ def test_an_app_written_as_django_does_is_linted_typed_and_tested(generate: Gene
     for command in ("ruff check", "ruff format --check"):
         result = project.run(*command.split(), "--no-cache")
         assert result.returncode == 0, result.stdout
+    typed = project.run("mypy", ".", **project.dotenv)
+    assert typed.returncode == 0, typed.stdout
     result = project.run("pytest", "blog", **QUICK)
     assert result.returncode == 0, result.stdout
     project.edit("blog/tests/test_models.py", '== ["a", "b"]', '== ["b", "a"]')
@@ -137,8 +145,8 @@ def test_without_the_starter_page_no_test_needs_an_edit(generate: Generate):
 
 def test_what_a_deploy_writes_next_to_the_code_is_nothing_for_git(generate: Generate):
     project = generate()
-    written = """.coverage .mypy_cache/a db.sqlite3 db.sqlite3-wal other.sqlite3 htmlcov/index.html mail/1.log media/a.png
-        node_modules/a/index.js staticfiles/a.css"""
+    written = """.coverage .mypy_cache/a db.sqlite3 db.sqlite3-wal other.sqlite3 htmlcov/index.html mail/1.log
+        media/a.png node_modules/a/index.js staticfiles/a.css"""
     for name in written.split():
         (project.path / name).parent.mkdir(parents=True, exist_ok=True)
         (project.path / name).write_text("")

@@ -19,10 +19,6 @@ def database(url: str, conn_max_age: int = 0) -> dict[str, Any]:
     return databases.database(url, conn_max_age).setting
 
 
-def cache(url: str, **options: Any) -> dict[str, Any]:
-    return caches.cache(url, **options).setting
-
-
 def mail(url: str) -> dict[str, Any]:
     return services.mail(url).setting
 
@@ -35,18 +31,110 @@ def clients(monkeypatch):
     if not find_spec("pymysql"):
         monkeypatch.setitem(sys.modules, "pymysql", SimpleNamespace(install_as_MySQLdb=lambda: None))
     if not find_spec("botocore"):
-        for name in ("botocore", "botocore.config"):
-            monkeypatch.setitem(sys.modules, name, SimpleNamespace(Config=dict))
         valid = dict.fromkeys(("is_valid_endpoint_url", "is_valid_ipv6_endpoint_url"), bool)
-        monkeypatch.setitem(sys.modules, "botocore.utils", SimpleNamespace(**valid))
+        for name in ("botocore", "botocore.config", "botocore.utils"):
+            monkeypatch.setitem(sys.modules, name, SimpleNamespace(Config=dict, **valid))
 
 
-def assert_refused(parse, url, problem):
-    """Assert that the URL is refused for this problem, and that no part of it is shown."""
+# What is wrong with URLs, and URLs with which this is wrong.
+REFUSED = {
+    databases.database: {
+        "must start with sqlite:///": "sqlite://db.sqlite3 sqlite:db.sqlite3 sqlite:/db.sqlite3",
+        "names no file": "sqlite:///:memory: sqlite:/// sqlite:///directory/",
+        "start with a scheme": "/db.sqlite3 db.example",
+        "unknown scheme": "oracle://user:s3cret@db/name",
+        "port that cannot be read": "sqlite://:memory: postgres://user:s3cret@db:port/name "
+        "postgres://user:s3cret@db:99999/name postgres://user:s3cret@db:5432,two:99999/name",
+        "no port": "postgres://user:s3cret@db:/name postgres://user:s3cret@db:0/name",
+        "no host": "postgres://user:s3cret@/name postgres:///name mysql:///name",
+        "no database": "postgres://user:s3cret@db mysql://user:s3cret@db/",
+        "percent-encode": "postgres://user:1#s3cret@db/name postgres://user:1/s3cret@db/name "
+        "postgres://user:1?s3cret@db/name postgres://user:s3cret@x@db/name postgres://user:100%s3cret@db/name "
+        "postgres://user:s3cret\t[1]@db/name postgres://user:s3crét@db/name",
+        "pool that is not one of true, false": "postgres://user:s3cret@db/name?pool=1",
+        "cursors that is not one of true, false": "postgres://user:s3cret@db/name?disable_server_side_cursors=1",
+        "timeout that is not a whole number": "sqlite:///db.sqlite3?timeout=abc mysql://user@db/name?read_timeout=soon "
+        "postgres://user:s3cret@db/name?connect_timeout=soon",
+        "transaction_mode that is not one of": "sqlite:///db.sqlite3?transaction_mode=foo",
+        "isolation_level that is not one of": "postgres://user:s3cret@db/name?isolation_level=foo "
+        "mysql://user:s3cret@db/name?isolation_level=foo",
+        "option for what stands before the ?": "postgres://user:s3cret@db/name?dbname=other mysql://db/name?database=x "
+        "postgres://user:s3cret@db/name?host=other postgres://user:s3cret@db/name?user=other",
+        "ssl-mode that is not one of": "mysql://user:s3cret@db/name?ssl-mode=foo",
+        "needs a certificate": "mysql://user:s3cret@db/name?ssl-mode=VERIFY_CA",
+    },
+    caches.cache: {
+        "unknown scheme": "cache.example:6379 mongodb://cache locmem://s3cret",
+        "start with a scheme": "s3cret",
+        "names no socket": "unix:// unix://s3cret/redis.sock",
+        "no host": "redis:// redis://:s3cret@/0 valkey://",
+        "port that cannot be read": "redis://:s3cret@cache:port/0",
+        "database that is not one number": "redis://:s3cret@cache/name redis://cache/1?db=2",
+        "percent-encode": "redis://:1#s3cret@cache/0 redis://:1/s3cret@cache/0",
+        "option that its client": "redis://cache?db=s3cret redis://cache/0?s3cret=1 redis://cache/0?ssl_cert_reqs=none "
+        "rediss://cache/0?ssl_cert_reqs=s3cret rediss://cache/0?ssl_cert_reqs=CERT_NONE",
+        "without a host or a port": "memcached:// memcached://cache memcached://one:11211,two memcached://one:11211,",
+        "more than hosts and ports": "memcached://user:s3cret@one:11211 memcached://one:11211/s3cret",
+    },
+    services.mail: {
+        "start with a scheme": "mail.example",
+        "no host": "smtp:mail.example smtp:// smtp://ada:s3cret@",
+        "unknown scheme": "smtp+ssl://ada:s3cret@mail.example",
+        "percent-encode": "smtp://ada@example.com:s3cret@mail.example smtp://ada:1#s3cret@mail.example",
+        "port that cannot be read": "smtp://mail.example:port",
+        "path after the host": "smtp://mail.example/s3cret",
+        "unknown option": "smtp://mail.example?s3cret=true",
+        "timeout that is not a number": "smtp://mail.example?timeout=0 smtp://mail.example?timeout=soon",
+        "port of another scheme": "smtp+tls://a:s3cret@mail:465 smtp://mail:465 smtps://a:s3cret@mail:587",
+        "password without a user": "smtp://s3cret@mail.example smtp://:s3cret@mail.example",
+        "names no directory": "file: file:/// file://s3cret/mail",
+        "directory of the code": "file:templates file:media",
+    },
+    services.uploads: {
+        "start with a scheme": "media s3://bucket?endpoint=store.example",
+        "names no directory": "file: file:media?s3cret",
+        "directory of the code": "file:. file:.. file:config file:static file:mail file:media/../templates "
+        f"file:{BASE} file:{BASE}/.git file:{BASE.parent}",
+        "unknown scheme": "gs://bucket",
+        "no bucket": "s3:// s3://key:s3cret@bucket s3://Bucket",
+        "bucket with a dot": "s3://my.bucket?region=eu-central-1",
+        "unknown option": "s3://bucket?acl=s3cret",
+        "endpoint that is not https://host": "s3://bucket?endpoint=ftp://store s3://bucket?endpoint=https://a/%3Fs3cret=1",
+        "@ in the wrong place": "s3://bucket?endpoint=https://key:s3cret@store.example",
+        "port that cannot be read": "s3://bucket?endpoint=https://store.example:99999",
+    },
+    services.tasks: {"is not one of immediate, database": "redis://:s3cret@queue"},
+}
+
+
+@pytest.mark.parametrize(
+    ("read", "url", "problem"),
+    [(read, url, why) for read, whys in REFUSED.items() for why, urls in whys.items() for url in urls.split(" ")],
+)
+def test_what_would_be_silently_wrong_is_refused(read, url, problem, clients):
     with pytest.raises(InvalidError) as refused:
-        parse(url)
+        read(url)
     assert problem in str(refused.value)
     assert "s3cr" not in str(refused.value)
+
+
+@NEEDS_BOTO
+def test_a_host_that_boto_refuses_is_refused():
+    with pytest.raises(InvalidError, match="endpoint that its client refuses"):
+        services.uploads("s3://bucket?endpoint=http://minio_1:9000")
+
+
+def test_a_missing_client_comes_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setattr(service_urls, "find_spec", lambda module: None)
+    with pytest.raises(InvalidError, match=r'not installed: uv add "psycopg\[binary,pool\]"'):
+        database("postgres://user:pass@db/name")
+    with pytest.raises(InvalidError, match=r'not installed: uv add "pymysql\[rsa\]"'):
+        database("mysql://user:pass@db/name")
+    with pytest.raises(InvalidError, match=r'not installed: uv add "django-storages\[s3\]"'):
+        services.uploads("s3://bucket")
+
+
+# Databases
 
 
 def test_a_relative_sqlite_path_starts_at_the_project():
@@ -56,9 +144,8 @@ def test_a_relative_sqlite_path_starts_at_the_project():
 
 def test_sqlite_writers_wait_for_each_other():
     options = database("sqlite:///db.sqlite3?timeout=3")["OPTIONS"]
-    assert options["transaction_mode"] == "IMMEDIATE"
+    assert (options["transaction_mode"], options["timeout"]) == ("IMMEDIATE", 3)
     assert "journal_mode=WAL" in options["init_command"]
-    assert options["timeout"] == 3
 
 
 def test_a_password_is_decoded(clients):
@@ -67,11 +154,12 @@ def test_a_password_is_decoded(clients):
     assert (config["HOST"], config["PORT"], config["NAME"]) == ("db.example", 6432, "name")
     assert config["OPTIONS"]["sslmode"] == "require"
     assert (config["CONN_MAX_AGE"], config["CONN_HEALTH_CHECKS"]) == (60, True)
+    # PyMySQL would encode it as Latin-1.
+    assert database("mysql://user:p%C3%A9@db/name")["PASSWORD"] == "pé".encode()
 
 
 def test_a_socket_keeps_its_case(clients):
-    config = database("postgres://user:pass@%2Frun%2FMySocket/name")
-    assert config["HOST"] == "/run/MySocket"
+    assert database("postgres://user:pass@%2Frun%2FMySocket/name")["HOST"] == "/run/MySocket"
     assert database("postgres:///name?host=/run/MySocket")["OPTIONS"]["host"] == "/run/MySocket"
     assert database("mysql:///name?unix_socket=/run/My.sock")["OPTIONS"]["unix_socket"] == "/run/My.sock"
 
@@ -86,6 +174,11 @@ def test_postgresql_on_several_hosts(clients):
     config = database("postgres://user:a,b@one:6432,two,[::1]:7432/name?target_session_attrs=read-write")
     assert (config["USER"], config["PASSWORD"], config["NAME"]) == ("user", "a,b", "name")
     assert (config["HOST"], config["PORT"]) == ("one,two,::1", "6432,5432,7432")
+
+
+def test_a_pool_keeps_no_other_connections(clients):
+    config = database("postgres://user:pass@db/name?pool=true", 60)
+    assert (config["OPTIONS"]["pool"], config["CONN_MAX_AGE"]) == (True, 0)
 
 
 def test_server_side_cursors_are_off_where_pgbouncer_needs_it(clients):
@@ -112,137 +205,39 @@ def test_mysql_takes_the_options_that_its_providers_write(query, expected, clien
     assert {name: options[name] for name in options.keys() - {"connect_timeout", "init_command"}} == expected
 
 
-def test_a_pool_keeps_no_other_connections(clients):
-    config = database("postgres://user:pass@db/name?pool=true", 60)
-    assert (config["OPTIONS"]["pool"], config["CONN_MAX_AGE"]) == (True, 0)
-
-
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        ("sqlite://db.sqlite3", "must start with sqlite:///"),
-        ("sqlite:db.sqlite3", "must start with sqlite:///"),
-        ("sqlite:/db.sqlite3", "must start with sqlite:///"),
-        ("sqlite://:memory:", "port that cannot be read"),
-        ("sqlite:///:memory:", "in memory"),
-        ("sqlite:///", "in memory"),
-        ("/db.sqlite3", "does not start with a scheme"),
-        ("db.example", "does not start with a scheme"),
-        ("oracle://user:s3cret@db/name", "unknown scheme"),
-        ("postgres://user:s3cret@db:port/name", "port that cannot be read"),
-        ("postgres://user:s3cret@db:99999/name", "port that cannot be read"),
-        ("postgres://user:s3cret@db:/name", "no port"),
-        ("postgres://user:s3cret@/name", "no host"),
-        ("postgres:///name", "no host"),
-        ("postgres://user:s3cret@db", "no database"),
-        ("postgres://user:s3cret@db/", "no database"),
-        ("postgres://user:1#s3cret@db/name", "percent-encode"),
-        ("postgres://user:1/s3cret@db/name", "percent-encode"),
-        ("postgres://user:1?s3cret@db/name", "percent-encode"),
-        ("postgres://user:s3cret@x@db/name", "percent-encode"),
-        ("postgres://user:100%s3cret@db/name", "percent-encode"),
-        ("postgres://user:s3cret [1]@db/name", "percent-encode"),
-        ("postgres://user:s3crét@db/name", "percent-encode"),
-        ("sqlite:///db.sqlite3?timeout=s3cret", "timeout that is not a whole number"),
-        ("sqlite:///db.sqlite3?transaction_mode=s3cret", "transaction_mode that is not one of"),
-        ("postgres://user:s3cret@db/name?connect_timeout=soon", "connect_timeout that is not a whole number"),
-        ("postgres://user:s3cret@db/name?isolation_level=foo", "isolation_level that is not one of"),
-        ("postgres://user:s3cret@db/name?dbname=other", "option for what stands before the ?"),
-        ("postgres://user:s3cret@db/name?user=other", "option for what stands before the ?"),
-        ("postgres://user:s3cret@db/name?host=other", "option for what stands before the ?"),
-        ("postgres://user:s3cret@db:5432,two:99999/name", "port that cannot be read"),
-        ("postgres://user:s3cret@db/name?disable_server_side_cursors=1", "that is not one of true, false"),
-        ("mysql://user:s3cret@db/name?database=other", "option for what stands before the ?"),
-        ("mysql://user:s3cret@db/name?isolation_level=foo", "isolation_level that is not one of"),
-        ("mysql://user:s3cret@db/name?read_timeout=soon", "read_timeout that is not a whole number"),
-        ("mysql://user:s3cret@db/name?ssl-mode=foo", "ssl-mode that is not one of"),
-        ("mysql://user:s3cret@db/name?ssl-mode=VERIFY_CA", "needs a certificate"),
-        ("postgres://user:s3cret@db/name?pool=1", "a value of pool that is not one of true, false"),
-    ],
-)
-def test_what_would_be_silently_wrong_is_refused(url, problem, clients):
-    assert_refused(databases.database, url, problem)
-
-
-def test_a_missing_client_comes_with_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setattr(service_urls, "find_spec", lambda module: None)
-    with pytest.raises(InvalidError, match=r'not installed: uv add "psycopg\[binary,pool\]"'):
-        database("postgres://user:pass@db/name")
-    with pytest.raises(InvalidError, match=r'not installed: uv add "pymysql\[rsa\]"'):
-        database("mysql://user:pass@db/name")
-    with pytest.raises(InvalidError, match=r'not installed: uv add "django-storages\[s3\]"'):
-        services.uploads("s3://bucket")
-
-
-def test_a_password_of_mysql_is_encoded_as_the_server_does(clients):
-    assert database("mysql://user:p%C3%A9@db/name")["PASSWORD"] == "pé".encode()
-
-
 # Caches
 
 
-def test_caches_without_a_server():
-    assert cache("locmem://")["BACKEND"].endswith("LocMemCache")
-    assert cache("dummy://")["BACKEND"].endswith("DummyCache")
-
-
-def test_the_password_of_a_cache_may_hold_separators():
-    url = "rediss://us%40er:p,a;s%2Fs@cache.example:6380/3?ssl_cert_reqs=none&socket_timeout=2"
-    config = cache(url)
-    assert config["BACKEND"] == "django.core.cache.backends.redis.RedisCache"
-    assert config["LOCATION"] == [url]
+def test_caches_without_a_server_are_not_shared():
+    assert [caches.cache(url).shared for url in ("locmem://", "dummy://")] == [False, False]
 
 
 @pytest.mark.parametrize(
     ("url", "location", "label"),
     [
-        ("redis://:pass@cache.example/1", "redis://:pass@cache.example/1", "Redis at cache.example"),
+        ("redis://us%40er:p,a;s%2Fs@cache.example:6380/3?socket_timeout=2", "", "Redis at cache.example"),
+        ("rediss://:pass@cache.example?ssl_cert_reqs=none", "", "Redis at cache.example"),
         ("valkey://:pass@cache.example", "redis://:pass@cache.example", "Valkey at cache.example"),
         ("valkeys://:pass@cache.example/2", "rediss://:pass@cache.example/2", "Valkey at cache.example"),
-        ("unix://:pass@/run/Redis.sock?db=3", "unix://:pass@/run/Redis.sock?db=3", "Redis at a socket"),
+        ("unix://:pass@/run/Redis.sock?db=3", "", "Redis at a socket"),
     ],
 )
-def test_kin_of_redis(url, location, label):
+def test_redis_and_its_kin(url, location, label):
     service = caches.cache(url)
-    assert (service.setting["LOCATION"], service.label, service.shared) == ([location], label, True)
+    assert service.setting["BACKEND"] == "django.core.cache.backends.redis.RedisCache"
+    assert (service.setting["LOCATION"], service.label, service.shared) == ([location or url], label, True)
+
+
+def test_the_certificate_of_a_cache_is_verified_unless_told_otherwise():
+    options = [caches.cache("rediss://host", verify).setting["OPTIONS"] for verify in (True, False)]
+    assert [option.get("ssl_cert_reqs") for option in options] == [None, "none"]
+    assert "ssl_cert_reqs" not in caches.cache("redis://host", verify=False).setting["OPTIONS"]
 
 
 def test_a_cache_on_several_servers():
-    config = cache("memcached://one.example:11211,[::1]:11212")
-    assert config["LOCATION"] == ["one.example:11211", "[::1]:11212"]
-
-
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        ("cache.example:6379", "unknown scheme"),
-        ("s3cret", "does not start with a scheme"),
-        ("mongodb://cache", "unknown scheme"),
-        ("unix://", "names no socket"),
-        ("unix://s3cret/redis.sock", "names no socket"),
-        ("locmem://s3cret", "unknown scheme"),
-        ("redis://", "no host"),
-        ("redis://:s3cret@/0", "no host"),
-        ("redis://:s3cret@cache:port/0", "port that cannot be read"),
-        ("redis://:s3cret@cache/name", "database that is not one number"),
-        ("redis://:1#s3cret@cache/0", "percent-encode"),
-        ("redis://:1/s3cret@cache/0", "percent-encode"),
-        ("redis://cache?db=s3cret", "option that its client"),
-        ("redis://cache/1?db=2", "database that is not one number"),
-        ("rediss://cache/0?ssl_cert_reqs=s3cret", "option that its client"),
-        ("rediss://cache/0?ssl_cert_reqs=CERT_NONE", "option that its client"),
-        ("redis://cache/0?s3cret=1", "option that its client"),
-        ("redis://cache/0?ssl_cert_reqs=none", "option that its client"),
-        ("memcached://", "without a host or a port"),
-        ("memcached://cache", "without a host or a port"),
-        ("memcached://one:11211,two", "without a host or a port"),
-        ("memcached://one:11211,", "without a host or a port"),
-        ("memcached://user:s3cret@one:11211", "more than hosts and ports"),
-        ("memcached://one:11211/s3cret", "more than hosts and ports"),
-    ],
-)
-def test_a_cache_that_would_be_silently_wrong_is_refused(url, problem):
-    assert_refused(caches.cache, url, problem)
+    service = caches.cache("memcached://one.example:11211,[::1]:11212")
+    assert service.setting["LOCATION"] == ["one.example:11211", "[::1]:11212"]
+    assert service.label == "Memcached at one.example, ::1"
 
 
 # Mail
@@ -254,14 +249,10 @@ def test_a_cache_that_would_be_silently_wrong_is_refused(url, problem):
 )
 def test_mail_by_a_server(scheme, port, encryption):
     config = mail(f"{scheme}://ada%40example.com:p%40s%2Fs%25@mail.example")
-    assert config["BACKEND"] == "django.core.mail.backends.smtp.EmailBackend"
     who = {"username": "ada@example.com", "password": "p@s/s%"}
     assert config["OPTIONS"] == {"host": "mail.example", "port": port, "timeout": 10, **who, **encryption}
-    assert mail(f"{scheme}://mail.example:2525?timeout=3")["OPTIONS"].items() >= {
-        ("port", 2525),
-        ("timeout", 3),
-        ("username", ""),
-    }
+    options = mail(f"{scheme}://mail.example:2525?timeout=3")["OPTIONS"]
+    assert (options["port"], options["timeout"], options["username"]) == (2525, 3, "")
 
 
 def test_mail_without_a_server():
@@ -270,62 +261,20 @@ def test_mail_without_a_server():
     assert mail("file:///var/m%20il")["OPTIONS"] == {"file_path": Path("/var/m il")}
 
 
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        ("mail.example", "does not start with a scheme"),
-        ("smtp:mail.example", "no host"),
-        ("smtp://", "no host"),
-        ("smtp://ada:s3cret@", "no host"),
-        ("smtp+ssl://ada:s3cret@mail.example", "unknown scheme"),
-        ("smtp://ada@example.com:s3cret@mail.example", "percent-encode"),
-        ("smtp://ada:1#s3cret@mail.example", "percent-encode"),
-        ("smtp://ada:1/s3cret@mail.example", "percent-encode"),
-        ("smtp://mail.example:port", "port that cannot be read"),
-        ("smtp://mail.example/s3cret", "path after the host"),
-        ("smtp://mail.example?tls=true", "unknown option"),
-        ("smtp://mail.example?timeout=0", "timeout that is not a number"),
-        ("smtp+tls://ada:s3cret@mail.example:465", "port of another scheme"),
-        ("smtp://mail.example:465", "port of another scheme"),
-        ("smtps://ada:s3cret@mail.example:587", "port of another scheme"),
-        ("smtp://s3cret@mail.example", "user without a password"),
-        ("smtp://:s3cret@mail.example", "password without a user"),
-        ("file:templates", "directory of the code"),
-        ("file:media", "directory of the code"),
-        ("smtp://mail.example?timeout=soon", "timeout that is not a number"),
-        ("file:", "names no directory"),
-        ("file:///", "names no directory"),
-        ("file://s3cret/mail", "names no directory"),
-    ],
-)
-def test_mail_that_would_be_silently_wrong_is_refused(url, problem):
-    assert_refused(services.mail, url, problem)
-
-
 # Uploads
 
 
 def test_uploads_on_disk():
     service = services.uploads("file:media")
     assert (service.path, service.url) == (BASE / "media", "/media/")
-    assert services.uploads("file:///var/media").path == Path("/var/media")
+    assert services.uploads("file:///data").path == Path("/data")
 
 
 def test_uploads_in_a_bucket(clients):
     service = services.uploads("s3://bucket/some/prefix?endpoint=https://store.example:9000&region=eu-central-1")
-    assert service.setting["BACKEND"] == "storages.backends.s3.S3Storage"
     options = service.setting["OPTIONS"]
     assert (options["bucket_name"], options["location"]) == ("bucket", "some/prefix")
     assert (options["endpoint_url"], options["region_name"]) == ("https://store.example:9000", "eu-central-1")
-    assert service.url == "https://store.example:9000/bucket/"
-    assert services.uploads("s3://bucket?region=eu-west-1").url == "https://bucket.s3.eu-west-1.amazonaws.com/"
-
-
-@NEEDS_BOTO
-@pytest.mark.parametrize("endpoint", ["http://[::1]:9000", "http://minio:9000", "https://a.supabase.co/storage/v1/s3"])
-def test_endpoints_of_other_stores(endpoint):
-    service = services.uploads(f"s3://bucket?endpoint={endpoint}&region=auto")
-    assert (service.setting["OPTIONS"]["endpoint_url"], service.url) == (endpoint, f"{endpoint}/bucket/")
 
 
 @NEEDS_BOTO
@@ -337,6 +286,8 @@ def test_endpoints_of_other_stores(endpoint):
         "s3://bucket?region=us-east-1",
         "s3://bucket?region=cn-north-1",
         "s3://my.bucket?region=auto&endpoint=https://store.example",
+        "s3://bucket?region=auto&endpoint=http://[::1]:9000",
+        "s3://bucket?region=auto&endpoint=https://a.supabase.co/storage/v1/s3",
     ],
 )
 def test_what_a_bucket_signs_is_at_the_address_that_the_policy_allows(url, monkeypatch):
@@ -348,51 +299,3 @@ def test_what_a_bucket_signs_is_at_the_address_that_the_policy_allows(url, monke
         monkeypatch.delenv(name, raising=False)
     service = services.uploads(url)
     assert S3Storage(**service.setting["OPTIONS"]).url("a.png").startswith(service.url)
-
-
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        ("media", "does not start with a scheme"),
-        ("file:", "names no directory"),
-        ("file:media?s3cret", "names no directory"),
-        ("gs://bucket", "unknown scheme"),
-        ("s3://", "no bucket"),
-        ("s3://key:s3cret@bucket", "no bucket"),
-        ("s3://Bucket", "no bucket"),
-        ("s3://my.bucket?region=eu-central-1", "bucket with a dot"),
-        ("s3://bucket?acl=s3cret", "unknown option"),
-        ("s3://bucket?endpoint=store.example", "does not start with a scheme"),
-        ("s3://bucket?endpoint=ftp://store.example", "endpoint that is not https://host"),
-        ("s3://bucket?endpoint=https://key:s3cret@store.example", "@ in the wrong place"),
-        pytest.param("s3://bucket?endpoint=http://s3cret_1:9000", "endpoint that its client refuses", marks=NEEDS_BOTO),
-        ("s3://bucket?endpoint=https://store.example:99999", "port that cannot be read"),
-        ("s3://bucket?endpoint=https://store.example/%3Fs3cret=1", "endpoint that is not https://host"),
-        ("file:.", "directory of the code"),
-        ("file:..", "directory of the code"),
-        ("file:config", "directory of the code"),
-        ("file:static", "directory of the code"),
-        ("file:mail", "directory of the code"),
-        ("file:media/../templates", "directory of the code"),
-        (f"file:{BASE}", "directory of the code"),
-        (f"file:{BASE}/.git", "directory of the code"),
-        (f"file:{BASE.parent}", "directory of the code"),
-    ],
-)
-def test_uploads_that_would_be_silently_wrong_are_refused(url, problem):
-    assert_refused(services.uploads, url, problem)
-
-
-# Tasks
-
-
-def test_tasks():
-    assert services.tasks("immediate").setting["BACKEND"] == "django.tasks.backends.immediate.ImmediateBackend"
-    assert services.tasks("database").setting["BACKEND"] == "django_tasks_db.DatabaseBackend"
-    assert_refused(services.tasks, "redis://:s3cret@queue", "is not one of immediate, database")
-
-
-def test_the_certificate_of_a_cache_is_verified_unless_told_otherwise():
-    assert "ssl_cert_reqs" not in cache("rediss://:pass@host:6379/0")["OPTIONS"]
-    assert cache("rediss://:pass@host:6379/0", verify=False)["OPTIONS"]["ssl_cert_reqs"] == "none"
-    assert "ssl_cert_reqs" not in cache("redis://:pass@host:6379/0", verify=False)["OPTIONS"]
