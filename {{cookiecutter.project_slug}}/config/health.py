@@ -61,12 +61,12 @@ class Probe:
             result.set_result(None)
 
 
-def check_database() -> None:
+def check_database(alias: str = "default") -> None:
     """Raise unless the database answers and `migrate` has been there: a mistyped SQLite path is a new, empty database.
 
     On a new connection, as an existing one may wait for a host that is gone.
     """
-    connection = connections["default"].copy()
+    connection = connections[alias].copy()
     connection.settings_dict["OPTIONS"].pop("pool", None)
     try:
         with connection.cursor() as cursor:
@@ -90,7 +90,7 @@ PROBES = {"database": Probe("database", check_database), "cache": Probe("cache",
 def required_probes() -> list[Probe]:
     """Return the probes of the services that no request can do without: the cache is one if sessions live in it."""
     in_cache = settings.SESSION_ENGINE.endswith(("cache", "cached_db"))
-    return [probe for name, probe in PROBES.items() if name == "database" or in_cache]
+    return [probe for name, probe in PROBES.items() if name != "cache" or in_cache]
 
 
 def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:

@@ -52,36 +52,40 @@ def test_livez_answers_without_a_database(client):
     assert (response.status_code, response.text) == (200, "process: ok\n")
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(databases="__all__")
 def test_readyz_asks_the_database(client, settings):
     settings.ALLOWED_HOSTS = ["www.example.com"]
     settings.SECURE_SSL_REDIRECT = True
     response = client.get("/readyz", headers=PROBE)
     assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-store")
-    assert response.text == "database: ok\n"
+    assert "database: ok\n" in response.text
+    assert "cache:" not in response.text
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(databases="__all__")
 def test_readyz_names_a_database_that_is_not_there_or_empty(client, monkeypatch, tmp_path):
     # On SQLite that makes an empty file; other servers have no such database.
     monkeypatch.setitem(connections["default"].settings_dict, "NAME", f"{tmp_path}/mistyped.sqlite3")
     response = client.get("/readyz")
-    assert (response.status_code, response.text) == (503, "database: failed\n")
+    assert response.status_code == 503
+    assert "database: failed\n" in response.text
     with pytest.raises(DatabaseError):
         health.check_database()
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(databases="__all__")
 def test_readyz_asks_the_cache_when_sessions_live_there(client, set_cache):
     set_cache(Cache)
     response = client.get("/readyz")
-    assert (response.status_code, response.text) == (200, "database: ok\ncache: ok\n")
+    assert response.status_code == 200
+    assert "cache: ok\n" in response.text
     set_cache(BrokenCache)
     response = client.get("/readyz")
-    assert (response.status_code, response.text) == (503, "database: ok\ncache: failed\n")
+    assert response.status_code == 503
+    assert "cache: failed\n" in response.text
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(databases="__all__")
 def test_checks_close_their_connections(monkeypatch, set_cache, tmp_path):
     opened = []
 
