@@ -393,7 +393,7 @@ MUTATIONS = [
                 '        "handlers": {\n            "stdout"',
                 '        "handlers": {\n            "file": {'
                 '"class": "logging.handlers.RotatingFileHandler", "filename": "app.log", '
-                '"formatter": format, "filters": [complete]},\n            "stdout"',
+                '"formatter": format, "filters": [prepare]},\n            "stdout"',
             ),
         ],
     ),

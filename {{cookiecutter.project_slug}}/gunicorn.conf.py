@@ -6,7 +6,6 @@ GUNICORN_CMD_ARGS, which gunicorn reads by itself, overrides what is here.
 import gc
 import os
 import sys
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -34,7 +33,7 @@ class Worker(ThreadWorker):
     Remove this class when gunicorn does the same: https://github.com/benoitc/gunicorn/pull/3612
     """
 
-    def set_accept_enabled(self, enabled: bool) -> None:
+    def set_accept_enabled(self, enabled: bool | None) -> None:
         """Accept connections or not; the main loop's last call is with False, after SIGTERM has ended `alive`."""
         super().set_accept_enabled(enabled)
         if enabled or self.alive:
@@ -51,35 +50,37 @@ class Worker(ThreadWorker):
 worker_class = Worker
 threads = env.integer("WEB_THREADS", default=4, minimum=1, maximum=256)
 
-# About one process a core. The application is loaded once and forked, which saves memory, and a wrong environment
-# ends the master, once.
-workers = env.integer("WEB_CONCURRENCY", default=1, minimum=1, maximum=256)
-preload_app = True
+# About one process a core. The application is loaded once and forked, which saves memory.
+concurrency = env.integer("WEB_CONCURRENCY", default=1, minimum=1, maximum=256)
+
+# In development an edit restarts the worker: of any .py file, imported or not, and of templates, which Django caches.
+# A preloaded application would stay as it was, and several workers would race.
+workers = 1 if debug else concurrency
+preload_app = not debug
+reload = debug
+reload_extra_files = ["**/*.py", "**/templates/**/*.*"]
 
 
 def when_ready(server: Arbiter) -> None:
-    """Before the fork, load what the first requests would, and end the process when they could only fail."""
+    """Before the fork, end the process if no page can work, and make what the workers share stay shared."""
     if not server.cfg.preload_app:
         return
     from django.contrib.staticfiles.storage import ManifestFilesMixin
     from django.core.files.storage import storages
-    from django.template import engines
     from django.urls import get_resolver
 
     get_resolver().url_patterns  # noqa: B018  imports urls.py and all views
     static_files = storages["staticfiles"]
     if isinstance(static_files, ManifestFilesMixin) and not static_files.hashed_files:
         sys.exit("The static files are not collected. Run: python manage.py collectstatic --noinput")
-    with suppress(Exception):  # what is wrong here, the first page that needs it says
-        engines.all()
-    # Without the freeze, garbage collection writes to the shared memory and so copies it: after 9 s of load 4 workers
-    # take 152 MiB instead of 107. https://docs.python.org/3/library/gc.html#gc.freeze
+    # Garbage collection writes to every object, which copies the shared memory: after 10 s of load 4 workers take
+    # 152 MiB, with the freeze 107. https://docs.python.org/3/library/gc.html#gc.freeze
     gc.collect()
     gc.freeze()
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Without preloading, have the worker import config/ itself: it would have the modules that this file imported."""
+    """Without preloading, let the worker import config/ itself, or it keeps the modules that this file imported."""
     if not server.cfg.preload_app:
         for name in [name for name in sys.modules if name.split(".")[0] == "config"]:
             del sys.modules[name]
@@ -90,7 +91,8 @@ def post_fork(server: Arbiter, worker: Worker) -> None:
 keepalive = 100
 
 # Platforms kill 30 s after SIGTERM: https://devcenter.heroku.com/articles/dynos#graceful-shutdown-with-sigterm
-graceful_timeout = 25
+# In development Ctrl-C does not wait that long for a page that hangs.
+graceful_timeout = 2 if debug else 25
 
 # Proxies whose X-Forwarded-Proto is believed. The other headers that gunicorn would believe, SCRIPT_NAME and PATH_INFO,
 # change the path that a request asks for, and few proxies remove a client's.
@@ -111,11 +113,11 @@ logconfig_dict = logs.logging_config(
 
 
 class Logger(glogging.Logger):
-    """gunicorn's, but its access lines are written by config/logs.py, as all lines are."""
+    """gunicorn's, but config/logs.py writes the access lines."""
 
-    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
+    def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
         """Log an answer."""
-        from config.logs import log_access  # here, so that an edit of it counts
+        from config.logs import log_access  # imported here, so that an edit of it counts
 
         log_access(resp, environ, request_time)
 
@@ -123,12 +125,3 @@ class Logger(glogging.Logger):
 logger_class = Logger
 
 env.verify()
-
-# An edit restarts the worker: of any .py file, imported or not, and of templates, which Django caches. A preloaded
-# application would stay as it was, and several workers would race. Ctrl-C does not wait for a page that hangs.
-if debug:
-    reload = True
-    reload_extra_files = ["**/*.py", "**/templates/**/*.*"]
-    preload_app = False
-    workers = 1
-    graceful_timeout = 2

@@ -43,6 +43,7 @@ class Probe:
                 self.result, self.deadline = Future(), time.monotonic() + TIMEOUT
                 Thread(target=self._run, args=(self.result,), daemon=True).start()
             result, deadline = self.result, self.deadline
+        error: BaseException | None
         try:
             error = result.exception(timeout=max(0.0, deadline - time.monotonic()))
         except TimeoutError:

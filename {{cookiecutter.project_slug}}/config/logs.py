@@ -53,21 +53,19 @@ def log_access(response: Any, environ: Mapping[str, Any], duration: timedelta) -
     access.info("%(method)s %(path)s %(status)s %(duration_ms)sms", fields, extra=fields)
 
 
-def complete(record: logging.LogRecord) -> bool:
-    """Add the request's id to a record, as a filter of the handler, and shorten Django's lines about refused requests.
+def prepare(record: logging.LogRecord) -> bool:
+    """Give a record the id of its request, as a filter of the handler; keep Django's lines about bad requests short.
 
-    Django logs an error with a traceback for each request that names a wrong host, and anybody can send those.
+    The access log has a line for a page that is not there: one is enough. A request for a wrong host, which anybody can
+    send, would be an error with a traceback: it becomes a warning of one line.
     """
     record.request_id = request_id.get()
+    if record.name == "django.request" and getattr(record, "status_code", None) == 404:
+        return False
     if record.name.startswith("django.security."):
         record.levelno, record.levelname, record.exc_info = logging.WARNING, "WARNING", None
         return logging.getLogger().isEnabledFor(logging.WARNING)
     return True
-
-
-def is_no_404(record: logging.LogRecord) -> bool:
-    """Drop Django's line for a page that is not there: the access log has one."""
-    return getattr(record, "status_code", None) != 404
 
 
 class TextFormatter(logging.Formatter):
@@ -91,14 +89,9 @@ class JsonFormatter(TextFormatter):
     """One JSON object a line; what `extra` holds becomes fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        event = {
-            "time": self.formatTime(record),
-            "level": record.levelname,
-            "logger": record.name,
-            "process": record.process,
-            "request_id": getattr(record, "request_id", "-"),
-            "message": record.getMessage(),
-        }
+        event: dict[str, Any] = {"time": self.formatTime(record), "level": record.levelname, "logger": record.name}
+        event |= {"process": record.process, "request_id": getattr(record, "request_id", "-")}
+        event["message"] = record.getMessage()
         event |= {name: value for name, value in vars(record).items() if name not in NOT_EXTRA}
         if record.exc_info:
             event["exc_info"] = self.formatException(record.exc_info)
@@ -121,12 +114,11 @@ def logging_config(level: str, format: str) -> dict[str, Any]:
             "stdout": {
                 "class": "logging.StreamHandler",
                 "stream": "ext://sys.stdout",
-                "filters": [complete],
+                "filters": [prepare],
                 "formatter": format,
             }
         },
         "root": {"handlers": ["stdout"], "level": level.upper()},
-        # The first four come with handlers of their own, which would print their lines twice.
-        "loggers": dict.fromkeys(("django", "django.server", "gunicorn.error", "gunicorn.access"), to_root)
-        | {"django.request": {"filters": [is_no_404]}},
+        # These come with handlers of their own, which would print their lines twice.
+        "loggers": dict.fromkeys(("django", "django.server", "gunicorn.error", "gunicorn.access"), to_root),
     }
