@@ -1,6 +1,6 @@
 """The web process: https://gunicorn.org/reference/settings/ describes each value.
 
-GUNICORN_CMD_ARGS, which gunicorn reads by itself, overrides what is here.
+gunicorn reads GUNICORN_CMD_ARGS by itself; it overrides what is here.
 """
 
 import gc
@@ -19,7 +19,6 @@ from config.env import Env
 env = Env(os.environ)
 debug = env.boolean("DEBUG", default=False)
 port = env.integer("PORT", default=8000, minimum=1, maximum=65535)
-
 # With DEBUG on, error pages show code and settings: to this machine only.
 host = "127.0.0.1" if debug else "0.0.0.0"  # noqa: S104  in a container the platform decides who gets in
 bind = f"{host}:{port}"
@@ -91,7 +90,6 @@ def post_fork(server: Arbiter, worker: Worker) -> None:
 keepalive = 100
 
 # Platforms kill 30 s after SIGTERM: https://devcenter.heroku.com/articles/dynos#graceful-shutdown-with-sigterm
-# In development Ctrl-C does not wait that long for a page that hangs.
 graceful_timeout = 2 if debug else 25
 
 # Proxies whose X-Forwarded-Proto is believed. The other headers that gunicorn would believe, SCRIPT_NAME and PATH_INFO,
