@@ -11,12 +11,11 @@ from contextlib import suppress
 ANSWERS = json.loads(r'{{ cookiecutter | tojson }}')  # fmt: skip
 
 # A project that bears the name of one of its dependencies depends on itself; one named pip uninstalls what installs it.
-DEPENDENCIES = """
-asgiref boto3 botocore brotli cffi colorama cryptography dj_database_url django django_storages django_stubs_ext
-django_tasks_db gunicorn honcho iniconfig jmespath packaging pip pluggy psycopg psycopg_binary psycopg_pool pycparser
-pygments pymemcache pymysql pytest pytest_django python_dateutil python_json_logger redis ruff s3transfer setuptools
-six sqlparse typing_extensions tzdata urllib3 uv whitenoise
-""".split()
+DEPENDENCIES = """asgiref ast_serialize boto3 botocore brotli cffi click colorama cryptography deptry dj_database_url
+django django_storages django_stubs django_stubs_ext django_tasks_db gunicorn honcho iniconfig jmespath librt mypy
+mypy_extensions packaging pathspec pip pluggy psutil psycopg psycopg_binary psycopg_pool pycparser pygments pymemcache
+pymysql pytest pytest_django python_dateutil redis requirements_parser ruff s3transfer setuptools six sqlparse tomli
+types_pyyaml typing_extensions tzdata urllib3 uv whitenoise""".split()
 
 
 def problem(project_name: str, project_slug: str, database: str, deploy: str, **_: object) -> str:
