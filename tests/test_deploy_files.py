@@ -180,21 +180,6 @@ def test_the_python_of_every_platform_is_the_one_that_was_chosen(version):
     assert set(re.findall(r"(?m)^FROM (\S+)", files["Dockerfile"])) == {f"python:{version}-slim"}
 
 
-def test_systemd_accepts_the_units_of_the_documentation(directory: Project):
-    verify = program("systemd-analyze", "apt-get install systemd")
-    page = render()["docs/deploy.md"]
-    units = dict(re.findall(r"(?m)^`/etc/systemd/system/(my_project\S+)`.*\n\n```ini\n([^`]+)```$", page))
-    services = {name for name in units if name.endswith(".service")}
-    assert services == {f"my_project-{process}.service" for process in ("web", "worker", "release")}
-    programs = str(directory.virtual_environment / "bin")
-    absent = "(?m)^(User|WorkingDirectory|EnvironmentFile)=.*"  # on this machine
-    texts = {
-        name: re.sub(absent, "", text.replace("/srv/my_project/.venv/bin", programs)) for name, text in units.items()
-    }
-    names = write(texts, directory.path)
-    check([verify, "verify", "--man=no", *(str(directory.path / n) for n in names if ".d/" not in n)], directory)
-
-
 # GitHub
 
 
