@@ -276,7 +276,7 @@ class Redis(Server):
 
     def prepare(self) -> None:
         self.program = find_program("redis-server", "redis-server")
-        lines = [f"bind {self.host}", f"port {0 if self.tls else self.port}", "save 3600 1"]
+        lines = [f"bind {self.host}", f"port {0 if self.tls else self.port}", "save 3600 1", "unixsocket socket"]
         if self.tls:
             self.certificate, key = create_certificate(self.directory)
             lines += [f"tls-port {self.port}", "tls-auth-clients no"]

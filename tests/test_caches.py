@@ -1,11 +1,12 @@
 """CACHE_URL attaches a cache, SESSION_ENGINE puts sessions there, /readyz counts it then."""
 
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from deploys import DEPLOY, add_story, build, create_superuser, is_logged_in, log_in, migrate, shell
 from generation import Project, Server, wait_until
-from servers import PASSWORD, Memcached
+from servers import PASSWORD, Memcached, Redis
 
 Generate = Callable[..., Project]
 
@@ -28,6 +29,15 @@ def test_redis_with_a_password_of_separators_and_a_database(redis, generate: Gen
     assert kept(generate(), redis.url("/3"))
     with redis.client() as client:
         assert client.info("keyspace")["db3"]["keys"] == 50
+
+
+def test_redis_over_a_socket_and_by_the_name_of_valkey(generate: Generate):
+    with Redis() as server:
+        socket = f"unix://:{quote(PASSWORD, '')}@{server.directory}/socket?db=4"
+        assert kept(generate(), socket)
+        assert kept(generate(), server.url("/5").replace("redis://", "valkey://"))
+        with server.client() as client:
+            assert {"db4", "db5"} <= client.info("keyspace").keys()
 
 
 def test_redis_with_tls_and_a_user(redis_tls, generate: Generate):

@@ -53,6 +53,17 @@ def local_postgresql() -> Iterator[PostgreSQL]:
         yield server
 
 
+class MariaDBWithTLS(MariaDB):
+    """MariaDB with a certificate that nobody knows, as hosted databases have."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.certificate, self.key = create_certificate(self.directory)
+
+    def command(self) -> list[str]:
+        return [*super().command(), f"--ssl-cert={self.certificate}", f"--ssl-key={self.key}"]
+
+
 class Encrypted(socketserver.ThreadingTCPServer):
     """Speaks TLS for a PostgreSQL that does not, as the proxy of a hosted database does.
 
@@ -131,7 +142,14 @@ def test_a_user_and_a_password_of_all_characters(server, generate: Generate):
     assert password not in wrong.stderr
 
 
-@pytest.mark.parametrize("form", ["{user}@{quoted}:{port}/{name}", "{user}@/{name}?host={directory}&port={port}"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{user}@{quoted}:{port}/{name}",
+        "{user}@/{name}?host={directory}&port={port}",
+        "{user}@/{directory}/{name}?port={port}",  # as Google writes it for Cloud SQL
+    ],
+)
 def test_postgresql_over_a_socket(form, local_postgresql, generate: Generate):
     url = "postgres://" + form.format(
         user=f"app:{quote(PASSWORD, '')}",
@@ -143,6 +161,24 @@ def test_postgresql_over_a_socket(form, local_postgresql, generate: Generate):
     where = CONNECT + "print(connection.connection.info.host)"
     result = shell(generate(), where, **DEPLOY | attach(url))
     assert result.stdout.strip() == str(local_postgresql.directory), result.stderr
+
+
+def test_postgresql_is_the_first_of_several_hosts_that_answers(postgresql, generate: Generate):
+    url = postgresql.create_database().replace(f"@{postgresql.host}:", f"@{postgresql.host}:1,{postgresql.host}:")
+    result = shell(generate(), CONNECT + "print(connection.connection.info.port)", **DEPLOY | attach(url))
+    assert result.stdout.strip() == str(postgresql.port), result.stderr
+
+
+def test_mysql_takes_the_options_of_its_providers(mariadb, generate: Generate):
+    project, url = generate(), mariadb.create_database()
+    encrypted = CONNECT + "cursor = connection.cursor(); cursor.execute(\"SHOW STATUS LIKE 'Ssl_cipher'\"); "
+    encrypted += "print(bool(cursor.fetchone()[1]))"
+    assert shell(project, encrypted, **DEPLOY | attach(f"{url}?reconnect=true")).stdout.strip() == "False"
+    refused = shell(project, encrypted, **DEPLOY | attach(f"{url}?ssl-mode=REQUIRED"))
+    assert "SSL" in refused.stderr, "this server has no TLS, which is required"
+    with MariaDBWithTLS() as server:
+        result = shell(project, encrypted, **DEPLOY | attach(f"{server.create_database()}?ssl-mode=REQUIRED"))
+        assert result.stdout.strip() == "True", result.stderr
 
 
 def test_mysql_over_a_socket(mariadb, generate: Generate):

@@ -76,7 +76,7 @@ def test_a_page_that_is_not_there_is_only_in_the_access_log(client, lines):
     logged = lines("json")
     assert client.get("/nowhere").status_code == 404
     assert logged() == []
-    assert Client(enforce_csrf_checks=True).post("/").status_code == 403
+    assert Client(enforce_csrf_checks=True).post("/admin/login/").status_code == 403
     assert [json.loads(line)["logger"] for line in logged()] == ["django.security.csrf"]
 
 
