@@ -201,25 +201,36 @@ def test_a_fresh_clone_passes_its_tests(generate: Generate, tmp_path: Path):
 
 
 VIEWS, MODELS, SETTINGS = "pages/views.py", "accounts/models.py", "config/settings.py"
+NICKNAME = 'class User(AbstractUser):\n    nickname = AbstractUser._meta.get_field("email").__class__()\n'
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "command"),
+    ("file", "old", "new", "command", "found"),
     [
-        (VIEWS, "context = {}", "context={}", "ruff format --check"),
-        (VIEWS, "import settings", "import settings, global_settings", "ruff check"),
-        (VIEWS, "context = {}", "context = {}\n    import os; os.environ['X']", "ruff check"),
-        (VIEWS, "context = {}", "context = {}\n    __import__('warnings').warn('old')", "pytest"),
-        (MODELS, "class User(AbstractUser):", "class Late(AbstractUser):", "pytest"),
-        (SETTINGS, "env.verify()", 'env.text("NEW", default="")\nenv.verify()', "pytest"),
-        (".env.example", "LOG_FORMAT=text", "LOG_FORMAT=text\n\n# Old.\n# GONE=1", "pytest"),
-        (".env.example", "LOG_FORMAT=text", "LOG_FORMAT='text'", "pytest"),
-        ("Procfile", "gunicorn", "gunicorn -w $NEW", "pytest"),
+        (VIEWS, "context = {}", "context={}", "ruff format --check", "pages/views.py"),
+        (VIEWS, "import settings", "import settings, global_settings", "ruff check", "F401"),
+        (
+            VIEWS,
+            "context = {}",
+            "context = {}\n    __import__('warnings').warn('old')",
+            "pages/tests.py",
+            "old",
+        ),
+        (MODELS, "class User(AbstractUser):\n", NICKNAME, "tests/test_migrations.py", "nickname"),
+        (SETTINGS, "env.verify()", 'env.text("NEW", default="")\nenv.verify()', "tests/test_contract.py", "NEW"),
+        (".env.example", "LOG_FORMAT=text", "LOG_FORMAT=text\n\n# Old.\n# GONE=1", "tests/test_contract.py", "GONE"),
+        (
+            ".env.example",
+            "PROCFILE=Procfile.dev",
+            "PROCFILE='Procfile.dev'",
+            "tests/test_contract.py",
+            "test_values_are",
+        ),
+        ("Procfile", "gunicorn", "gunicorn -w $NEW", "tests/test_contract.py", "NEW"),
     ],
     ids=[
         "bad format",
         "unused import",
-        "environment read elsewhere",
         "warning",
         "missing migration",
         "undocumented variable",
@@ -228,8 +239,9 @@ VIEWS, MODELS, SETTINGS = "pages/views.py", "accounts/models.py", "config/settin
         "undocumented variable of a process",
     ],
 )
-def test_the_checks_of_the_project_find(file, old, new, command, generate: Generate):
+def test_the_checks_of_the_project_find(file, old, new, command, found, generate: Generate):
     project = generate()
     project.edit(file, old, new)
-    result = project.run(*command.split(), *(["-q", "-x"] if command == "pytest" else []), **WITHOUT_FACTORS)
-    assert result.returncode != 0, result.stdout
+    result = project.run(*(["pytest", "-q", command] if command.endswith(".py") else command.split()))
+    assert result.returncode == 1, result.stdout
+    assert found in result.stdout
