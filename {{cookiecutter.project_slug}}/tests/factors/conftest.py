@@ -1,218 +1,170 @@
 """What the twelve modules share: one build, one release, databases, places to run, one watched day."""
 
-import json
 import os
 import secrets
 import shutil
 import sqlite3
 import sys
-import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import connection
 
 from tests.factors.day import LOGIN, Day, watch_a_day, why
-from tests.factors.deploy import (
-    ALLOWED,
-    KEYS,
-    PROJECT,
-    Broken,
-    Place,
-    Process,
-    checkout,
-    copy,
-    demand,
-    given,
-    make_place,
-)
+from tests.factors.deploy import ALLOWED, KEYS, PROJECT, Broken, Place, Process, git, held
 from tests.factors.variants import Variants, load_variants
 
 SECONDS_TO_START = 6.0  # about one on a quiet machine; 12factor.net says "a few"
 
-# On the server of DATABASE_URL: new databases, on MySQL with the tables and rows of this one; and their end.
-ADMINISTER = """
-from django.db import connection
-with connection._nodb_cursor() as cursor:
-    for name in names:
-        cursor.execute(statement.format(connection.ops.quote_name(name)))
-        if like:
-            cursor.execute("SET FOREIGN_KEY_CHECKS = 0")
-            for table in connection.introspection.table_names():
-                cursor.execute(f"CREATE TABLE `{name}`.`{table}` LIKE `{like}`.`{table}`")
-                cursor.execute(f"INSERT INTO `{name}`.`{table}` SELECT * FROM `{like}`.`{table}`")
-answer(True)
-"""
-
 
 def pytest_collection_modifyitems() -> None:
     """Refuse what pyproject.toml says and nobody reads."""
-    unknown = sorted(ALLOWED.keys() - KEYS.keys())
-    if unknown:
-        known = "".join(f"\n  {key}: {meaning}" for key, meaning in KEYS.items())
-        raise pytest.UsageError(
-            f"[tool.factors] in pyproject.toml has unknown keys: {unknown}. These are known:{known}"
-        )
+    if unknown := sorted(ALLOWED.keys() - KEYS):
+        raise pytest.UsageError(f"[tool.factors] in pyproject.toml knows no {unknown}, only {sorted(KEYS)}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the team has allowed."""
     for key, values in ALLOWED.items():
-        terminalreporter.write_line(f"[tool.factors] allows {KEYS[key]}: {', '.join(values)}")
+        terminalreporter.write_line(f"[tool.factors] in pyproject.toml allows {key}: {', '.join(values)}")
 
 
-def told(item: pytest.Item) -> Generator[None, object, object]:
-    """Let a broken factor fail its own tests, and skip those of others."""
-    outcome: BaseException
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Let a broken factor fail one of its own tests, and skip what cannot go on; show no traceback of these tests."""
     try:
         return (yield)
     except Broken as broken:
-        if broken.factor == item.module.FACTOR:
-            outcome = pytest.fail.Exception(str(broken), pytrace=False)
-        else:
-            outcome = pytest.skip.Exception(f"{broken.what}: see {broken.factor}", _use_item_location=True)
-    except Exception as error:
-        if isinstance(error, pytest.fail.Exception | pytest.skip.Exception):
-            raise
+        fails = broken.factor == item.module.FACTOR and not broken.told
+        broken.told = broken.told or fails
+        skipped = pytest.skip.Exception(f"{broken.what}: see {broken.factor}", _use_item_location=True)
+        outcome = pytest.fail.Exception(str(broken), pytrace=False) if fails else skipped
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         frame = error.__traceback__
-        while frame and frame.tb_next and str(Path(__file__).parent) in frame.tb_next.tb_frame.f_code.co_filename:
+        while frame.tb_next and frame.tb_next.tb_frame.f_code.co_filename.startswith(str(PROJECT / "tests")):
             frame = frame.tb_next
-        line = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame else "?"
-        what = f"{item.module.FACTOR}: this test cannot go on at {line}: {type(error).__name__}: {error}"
+        where = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
+        what = f"{item.module.FACTOR}: this test cannot go on, at {where}: {type(error).__name__}: {error}"
         outcome = pytest.fail.Exception(what, pytrace=False)
     raise outcome
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    """See `told`."""
-    return (yield from told(item))
+pytest_runtest_call = pytest_runtest_setup
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """See `told`."""
-    return (yield from told(item))
-
-
-@pytest.fixture(scope="session")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a clone of what git holds, for copying."""
-    return checkout(tmp_path_factory.mktemp("clone").resolve() / "code")
+def copy(source: Path, target: Path) -> Path:
+    """Copy code, but for sockets and alike."""
+    kinds = (Path.is_file, Path.is_dir, Path.is_symlink)
+    others = lambda place, names: {n for n in names if not any(kind(Path(place, n)) for kind in kinds)}  # noqa: E731
+    return Path(shutil.copytree(source, target, symlinks=True, ignore=others))
 
 
 @pytest.fixture(scope="session")
-def build(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """Build a clone, as a platform does: without a secret, a database or the network."""
-    root = tmp_path_factory.mktemp("build")
-    place = make_place(copy(clone, root.resolve() / "code"), root, "sqlite:////nowhere/db.sqlite3")
-    place.environment["SECRET_KEY"] = "only-for-the-build-and-no-secret-at-all-0123456789"
-    yield place.run("python manage.py collectstatic --noinput", 300)
+def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """Clone what git holds, and nothing else, and build it: without a secret, a database or the network."""
+    root = tmp_path_factory.mktemp("build").resolve()
+    for name in held():
+        (root / "code" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(PROJECT / name, root / "code" / name, follow_symlinks=False)
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "One commit"]):
+        git(*command, directory=root / "code")
+    place = Place(root / "code", root)
+    place.environment["SECRET_KEY"] = "for-the-build-" * 4
+    yield place.run("python manage.py collectstatic --noinput", 300, FACTORS_BUILD="1")
     place.close()
-
-
-@pytest.fixture(scope="session")
-def built(build: Process, clone: Path) -> Path:
-    """Return the built code, which most tests share."""
-    if build.popen.returncode:
-        raise why(build)
-    return build.place.code
 
 
 class Databases:
     """Databases of their own for places, where DATABASE_URL says: files here, or new ones on that server."""
 
-    def __init__(self, root: Path, anybody: Place) -> None:
-        """`anybody` asks the server of DATABASE_URL to make databases."""
-        self.root, self.anybody = root.resolve(), anybody
+    def __init__(self, place: Place, unblock: Any) -> None:
+        self.place, self.unblock, self.names = place, unblock, list[str]()
         self.server = urlsplit(os.environ["DATABASE_URL"])
-        self.names: list[str] = []
-        self.released: Process | None = None
-        self.cookies: dict[str, str] = {}  # of a user who may see everything
+        place.environment["DATABASE_URL"] = self.empty()
+        self.release = place.run(place.command("release"), 300)
+        if self.release.popen.returncode:
+            raise why(self.release)
+        self.cookies = place.ask(LOGIN)  # of a user who may see everything
 
-    def administer(self, statement: str, *names: str, like: str = "") -> None:
-        """Run a statement on the server for each name."""
-        url = self.server._replace(path=f"/{like}").geturl() if like else self.server.geturl()
-        self.anybody.ask(given(ADMINISTER, names=names, statement=statement, like=like), DATABASE_URL=url)
+    def administer(self, statement: str) -> None:
+        with self.unblock(), connection._nodb_cursor() as cursor:
+            cursor.execute(statement)
 
-    def empty(self, like: str = "") -> str:
-        """Return the URL of a new database without tables, or on a server with those of another one."""
+    def empty(self, template: str = "") -> str:
+        """Return the URL of a new database without tables, or on PostgreSQL with those of another one."""
         name = f"factors_{secrets.token_hex(6)}"
         if self.server.scheme == "sqlite":
-            return f"sqlite:///{self.root / name}.sqlite3"
-        template = f" TEMPLATE {like}" if like and self.server.scheme.startswith("postgres") else ""
-        self.administer(f"CREATE DATABASE {{}}{template}", name, like="" if template else like)
+            return f"sqlite:///{self.place.root / name}.sqlite3"
+        self.administer(f"CREATE DATABASE {name} {template and f'TEMPLATE {template}'}")
         self.names.append(name)
         return self.server._replace(path=f"/{name}").geturl()
 
     def migrated(self) -> str:
-        """Return the URL of a new database with what the release makes, and a user."""
-        if self.released is None:
-            self.anybody.environment["DATABASE_URL"] = self.empty()
-            self.released = self.anybody.run(self.anybody.command("release"), 300)
-            self.cookies = self.released.popen.returncode == 0 and self.anybody.ask(f"{LOGIN}answer(cookies)")
-        code = self.released.popen.returncode
-        what = f"the release ends with exit code {code}"
-        demand(code == 0, "V Build, release, run", what, "read what it says", self.released.tail)
-        url = self.anybody.environment["DATABASE_URL"]
+        """Return the URL of a new database with what the release makes, and that user."""
+        original = urlsplit(self.place.environment["DATABASE_URL"]).path[1:]
+        if self.server.scheme.startswith("postgres"):
+            return self.empty(original)
+        new = self.empty()
         if self.server.scheme != "sqlite":
-            return self.empty(like=urlsplit(url).path[1:])
-        new, path = self.empty(), url.removeprefix("sqlite:///")
-        what = "the release makes no database where DATABASE_URL says"
-        demand(Path(path).exists(), "IV Backing services", what, "read DATABASE_URL in the settings")
-        with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(new.removeprefix("sqlite:///"))) as other:
+            self.place.run(self.place.command("release"), 300, DATABASE_URL=new)
+            return new
+        if not Path(original).exists():
+            what = "DATABASE_URL does not say where the release makes its tables"
+            raise Broken("IV Backing services", what, "read DATABASE_URL in the settings")
+        with closing(sqlite3.connect(original)) as one, closing(sqlite3.connect(urlsplit(new).path[1:])) as other:
             one.backup(other)
         return new
 
-    def close(self) -> None:
-        """Leave nothing on the server."""
-        if self.names:
-            force = " WITH (FORCE)" if self.server.scheme.startswith("postgres") else ""
-            self.administer(f"DROP DATABASE {{}}{force}", *self.names)
+
+@pytest.fixture(scope="session")
+def databases(build: Process, tmp_path_factory: Any, django_db_blocker: Any) -> Iterator[Databases]:
+    """Release once, and return what makes databases; they are gone after the tests."""
+    if build.popen.returncode:
+        raise why(build)
+    place = Place(build.place.code, tmp_path_factory.mktemp("databases"))
+    try:
+        found = Databases(place, django_db_blocker.unblock)
+        yield found
+        force = " WITH (FORCE)" if found.server.scheme.startswith("postgres") else ""
+        for name in found.names:
+            found.administer(f"DROP DATABASE {name}{force}")
+    finally:
+        place.close()
 
 
 @pytest.fixture(scope="session")
-def databases(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    """Return what makes databases; they are gone after the tests."""
-    root = tmp_path_factory.mktemp("databases")
-    anybody = make_place(built, root, "")
-    found = Databases(root, anybody)
-    yield found
-    with suppress(Broken):
-        found.close()
-    anybody.close()
-
-
-@pytest.fixture(scope="session")
-def first_web(built: Path, databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """Return a web process that answers, the first of all: where it does not start, nothing else is tried."""
-    place = make_place(built, tmp_path_factory.mktemp("first"), databases.migrated())
+def first_web(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """Return the first web process of all: where it does not start within seconds, nothing else is tried."""
+    place = Place(databases.place.code, tmp_path_factory.mktemp("first"), databases.migrated())
     try:
         web = place.web()
-        if web.seconds_to_start > SECONDS_TO_START:  # or is the machine busy with something else?
-            begun = time.monotonic()
-            place.run(f'"{sys.executable}" -c "import django.contrib.admin.sites, gunicorn.app.wsgiapp"')
-            limit = SECONDS_TO_START + 6 * (time.monotonic() - begun)
-            what = f"the web process takes {web.seconds_to_start:.1f} s to start"
-            instead = "do what takes so long in the build, in the release, or when it is first needed"
-            demand(web.seconds_to_start < limit, "IX Disposability", what, instead)
+        if web.seconds > SECONDS_TO_START:  # or is the machine busy with something else?
+            plain = place.run(f'"{sys.executable}" -c "import django.contrib.admin.sites, gunicorn.app.wsgiapp"')
+            if web.seconds > SECONDS_TO_START + 6 * plain.seconds:
+                what = f"the web process takes {web.seconds:.1f} s to start"
+                raise Broken("IX Disposability", what, "do in the build or the release what takes so long")
         yield web
+    except Broken as broken:
+        raise why(place.processes[0], broken) from None
     finally:
         place.close()
 
 
 @pytest.fixture
-def deploy(first_web: Process, built: Path, databases: Databases, tmp_path: Path) -> Iterator[Callable[..., Place]]:
-    """Return a function that makes a place: `code` is a copy of its own, or the built one that tests share."""
+def deploy(first_web: Process, databases: Databases, tmp_path: Path) -> Iterator[Callable[..., Place]]:
+    """Return a function that makes a place: with a copy of the code if asked for, else with what tests share."""
     places: list[Place] = []
 
-    def make(*, code: Path | None = None, database: str = "", **variables: str) -> Place:
-        place = make_place(code or built, tmp_path / f"place{len(places)}", database or databases.migrated())
-        place.environment |= variables
-        places.append(place)
-        return place
+    def make(*, own_code: bool = False, database: str = "", **variables: str) -> Place:
+        root = tmp_path / f"place{len(places)}"
+        code = copy(first_web.place.code, root / "code") if own_code else first_web.place.code
+        places.append(Place(code, root, database or databases.migrated()))
+        places[-1].environment |= variables
+        return places[-1]
 
     yield make
     for each in places:
@@ -220,50 +172,37 @@ def deploy(first_web: Process, built: Path, databases: Databases, tmp_path: Path
 
 
 @pytest.fixture(scope="session")
-def variants(first_web: Process, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Variants]:
+def variants(first_web: Process, tmp_path_factory: pytest.TempPathFactory) -> Variants:
     """Return what each variable changes."""
-    place = make_place(built, tmp_path_factory.mktemp("variants"), "sqlite:////nowhere/db.sqlite3")
-    yield load_variants(place)
-    place.close()
+    return load_variants(Place(first_web.place.code, tmp_path_factory.mktemp("variants")))
 
 
 @pytest.fixture(scope="session")
-def lock_alone(tmp_path_factory: pytest.TempPathFactory) -> Path | str:
-    """Return an environment made of uv.lock, without the development group, or why there is none."""
-    if not shutil.which("uv") or not (PROJECT / "uv.lock").exists():
-        return "needs uv and a uv.lock: `uv run` makes one"
+def lock_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the programs of an environment made of uv.lock, without development's, or else of this one."""
     root = tmp_path_factory.mktemp("lock").resolve()
-    place = Place(PROJECT, root, dict(os.environ))
-    variables = {"UV_PROJECT_ENVIRONMENT": str(root / "venv"), "UV_PYTHON_DOWNLOADS": "never", "VIRTUAL_ENV": ""}
-    command = f"uv sync --locked --offline --no-dev --quiet --compile-bytecode --python {json.dumps(sys.executable)}"
-    sync = place.run(command, 300, **variables, FACTORS_SETTINGS="/")
-    if sync.popen.returncode == 0:
-        return root / "venv" / "bin"
-    stale = "needs to be updated" in sync.stderr
-    what = "uv.lock does not fit pyproject.toml"
-    demand(not stale, "II Dependencies", what, "run `uv lock` and commit uv.lock", sync.tail)
-    return f"uv makes no environment here: {sync.stderr.strip()[:300]}"
+    place = Place(PROJECT, root)
+    place.environment |= {name: value for name, value in os.environ.items() if name.startswith("UV_")}
+    place.environment |= {"HOME": os.environ.get("HOME", ""), "UV_PROJECT_ENVIRONMENT": str(root / "venv")}
+    python = f"--no-python-downloads --python '{sys.executable}'"
+    sync = place.run(f"uv sync --locked --offline --no-dev --quiet --compile-bytecode {python}", 300)
+    if "needs to be updated" in sync.printed("err"):
+        what = "uv.lock does not fit pyproject.toml"
+        raise Broken("II Dependencies", what, "run `uv lock` and commit uv.lock", sync.tail)
+    return root / "venv" / "bin" if not sync.popen.returncode else Path(sys.executable).parent
 
 
 @pytest.fixture(scope="session")
-def day(
-    first_web: Process,
-    lock_alone: Path | str,
-    databases: Databases,
-    built: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Day]:
+def day(first_web: Process, lock_alone: Path, databases: Databases, tmp_path_factory: Any) -> Iterator[Day]:
     """Return one day of a deploy, with nothing on PATH but the environment's own programs and `sh`."""
     root = tmp_path_factory.mktemp("day").resolve()
-    place = make_place(copy(built, root / "code"), root, databases.migrated())
-    programs = root / "programs"
-    programs.mkdir()
+    place = Place(copy(first_web.place.code, root / "code"), root, databases.migrated())
+    (root / "programs").mkdir()
     for name in ("sh", *ALLOWED.get("programs", [])):
         if found := shutil.which(name):
-            (programs / name).symlink_to(found)
-    own = lock_alone if isinstance(lock_alone, Path) else Path(sys.executable).parent
-    place.environment["PATH"] = f"{own}{os.pathsep}{programs}"
+            (root / "programs" / name).symlink_to(found)
+    place.environment["PATH"] = f"{lock_alone}{os.pathsep}{root / 'programs'}"
     try:
-        yield watch_a_day(place, databases.released, databases.cookies)
+        yield watch_a_day(place, databases.release, databases.cookies)
     finally:
         place.close()

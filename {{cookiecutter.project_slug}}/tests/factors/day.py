@@ -4,55 +4,45 @@ What it left behind is told apart here, so that one file is the matter of one fa
 """
 
 import secrets
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.factors import work
-from tests.factors.deploy import PROJECT, Broken, Place, Process, Response, git, held, wait
+from tests.factors.deploy import PROJECT, Broken, Place, Process, documented, git, given, held, own, wait
 
-# The addresses of all pages that need no argument, and a session of somebody who may see them.
-PAGES = """
-from django.conf import settings
-from django.urls import URLPattern, get_resolver
-def walk(patterns, prefix):
-    for pattern in patterns:
-        here = prefix + str(pattern.pattern).removeprefix("^").removesuffix("$").removesuffix(r"\\Z")
-        if isinstance(pattern, URLPattern):
-            yield here
-        else:
-            yield from walk(pattern.url_patterns, here)
-pages = sorted({path for path in walk(get_resolver().url_patterns, "/") if not set(path) & set("<>()[]*+?\\\\|^$")})
-"""
-STATIC = """
-from itertools import islice
-from django.contrib.staticfiles.finders import get_finders
-from django.contrib.staticfiles.storage import staticfiles_storage
-static = []
-for name in islice((name for finder in get_finders() for name, _ in finder.list([])), 5):
-    try:
-        static.append(staticfiles_storage.url(name))
-    except Exception:
-        static.append(settings.STATIC_URL + name)
-"""
+# A user who may see everything, and the cookies of their session.
 LOGIN = """
-from django.contrib.auth import get_user_model
-from django.test import Client
+from contextlib import suppress
 cookies = {}
-try:
+with suppress(Exception):
+    from django.contrib.auth import get_user_model
+    from django.test import Client
     User = get_user_model()
-    who = {User.USERNAME_FIELD: "factors@example.com"}
-    user = User.objects.filter(**who).first() or User(**who, is_staff=True, is_superuser=True)
+    user = User(**{User.USERNAME_FIELD: "factors@example.com"}, is_staff=True, is_superuser=True)
     user.set_unusable_password()
     user.save()
     client = Client()
     client.force_login(user)
     cookies = {name: morsel.value for name, morsel in client.cookies.items()}
-except Exception:
-    pass
+answer(cookies)
 """
-
+# The addresses of all pages that need no argument, and of some static files.
+PAGES = """
+from itertools import islice
+from django.contrib.staticfiles.finders import get_finders
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.urls import URLPattern, get_resolver
+def walk(patterns, prefix):
+    for each in patterns:
+        here = prefix + str(each.pattern).removeprefix("^").removesuffix("$").removesuffix(r"\\Z")
+        yield from [here] if isinstance(each, URLPattern) else walk(each.url_patterns, here)
+pages = sorted({path for path in walk(get_resolver().url_patterns, "/") if not set(path) & set("<>()[]*+?\\\\|^$")})
+files = [name for finder in get_finders() for name, _ in islice(finder.list([]), 3)]
+answer([pages[:200], [staticfiles_storage.url(name) for name in files]])
+"""
 # What an application does with its services, in the middle of a request; a part that it does not have is left out.
 USE = """
 import logging, sys
@@ -61,33 +51,20 @@ from django.core.cache import caches
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.mail import send_mail
+from django.db import connection
 from tests.factors import work
 for alias in caches:
     with suppress(Exception):
-        caches[alias].set({token!r}, "kept", 60)
+        caches[alias].set(token, "kept", 60)
 with suppress(Exception):
-    send_mail({token!r}, "Text", None, ["ada@example.com"])
+    send_mail(token, "Text", None, ["ada@example.com"])
 with suppress(Exception):
-    default_storage.save({token!r} + ".txt", ContentFile(b"an upload"))
-tops = {tops!r}
-names = {{name for name in [*sys.modules, *logging.root.manager.loggerDict] if name.partition(".")[0] in tops}}
-for name in sorted(names):
-    logging.getLogger(name).error("%s says %s", name, {token!r})
-answer([sorted(names), work.enqueue("say", {token!r})])
+    default_storage.save(token + ".txt", ContentFile(b"an upload"))
+loggers = sorted(name for name in {*sys.modules, *logging.root.manager.loggerDict} if name.partition(".")[0] in own)
+for name in loggers:
+    logging.getLogger(name).error("%s says %s", name, token)
+answer([loggers, work.enqueue("say", token), str(connection.settings_dict["NAME"])])
 """
-
-
-@dataclass
-class File:
-    """A file that a process wrote and left."""
-
-    name: str
-    by: str  # the line of the project, as far as it is known
-    factor: str
-
-    def __str__(self) -> str:
-        """Name the file, and who wrote it."""
-        return f"{self.name}, written by {self.by or 'a library'}"
 
 
 @dataclass
@@ -98,165 +75,144 @@ class Day:
     web: Process
     worker: Process
     release: Process
-    token: str
-    answers: dict[str, list[Response]] = field(default_factory=dict)  # by path, as nobody and logged in
-    loggers: list[str] = field(default_factory=list)
-    queued: str = ""
+    before: dict[Path, int]  # the files, and when they were written
+    token: str = field(default_factory=lambda: secrets.token_hex(12))
+    answers: dict[str, list[SimpleNamespace]] = field(default_factory=dict)  # by page, as nobody and logged in
+    static: dict[str, int] = field(default_factory=dict)  # the status of each file
     paths: list[str] = field(default_factory=list)  # requested one after the other
-    sockets: list[str] = field(default_factory=list)
-    listeners: set[tuple[str, int]] = field(default_factory=set)
-    files: list[File] = field(default_factory=list)
-    output: str = ""  # of the web process while it ran
-    worker_output: str = ""
-    errors: dict[str, str] = field(default_factory=dict)  # what came to stderr
-    status: str = ""  # what git says has changed
-    worker_code: int | None = None
-    static: dict[str, int] = field(default_factory=dict)  # what static files answer
-    before: dict[Path, int] = field(default_factory=dict)
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)  # left behind: the factor, and words
 
     def of(self, factor: str) -> dict[str, str]:
         """Return the files that are the matter of a factor, with words for each."""
-        return {file.name: str(file) for file in self.files if file.factor == factor}
-
-    def absent(self) -> list[dict[str, Any]]:
-        """Return what pages that failed read here, where you work, and git does not hold."""
-        failed = any(answer.status >= 500 for answers in self.answers.values() for answer in answers)
-        missing = [event for event in self.events("read", "import") if event["direct"] and failed]
-        return [event for event in missing if is_left_out(event, self.place.code) and event["target"] in self.output]
+        return {name: words for name, (matter, words) in self.files.items() if matter == factor}
 
     def events(self, *kinds: str) -> list[dict[str, Any]]:
         """Return what the web and the worker process did."""
         return self.web.events(*kinds) + self.worker.events(*kinds)
 
 
-def is_left_out(event: dict[str, Any], code: Path) -> bool:
-    """Tell whether a file or module of the project is here, where you work, and git does not hold it."""
-    path = Path(event["target"])
-    if event["event"] == "import":
-        path = code / f"{event['target'].replace('.', '/')}.py"
-    here = str(path.relative_to(code)) if path.is_relative_to(code) else ""
-    return bool(here) and here not in held() and (PROJECT / here).is_file()
-
-
-def tops() -> set[str]:
-    """Return the names of the project's own packages and modules."""
-    names = {Path(name).parts[0].removesuffix(".py") for name in held() if name.endswith(".py")}
-    return names - {"tests", "gunicorn.conf", "conftest"}
-
-
 def watch_a_day(place: Place, release: Process, cookies: dict[str, str]) -> Day:
     """Run a deploy for a while and return what was seen."""
-    before = snapshot(place)
+    before = written(place)
     try:
         web = place.web()
     except Broken as broken:
         what = f"with nothing but what pyproject.toml declares, {broken.what}"
-        instead, output = "declare what is missing, or allow it", place.processes[0].tail
-        raise Broken("II Dependencies", what, instead, 'programs = ["…"]', output) from None
-    day = Day(place, web, place.worker(work.OPTIONS), release, secrets.token_hex(12), before=before)
-    pages, static = place.ask(f"{PAGES}{STATIC}answer([pages, static])")
+        raise Broken("II Dependencies", what, "declare it", broken.output, 'programs = ["…"]') from None
+    day = Day(place, web, place.worker(), release, before)
+    pages, static = place.ask(PAGES)
     day.static = {path: web.get(path).status for path in static if path.startswith("/")}
-    for path in pages[:200]:
-        day.answers[path] = [web.get(path), *([web.get(path, dict(cookies))] if cookies else [])]
-    day.loggers, day.queued = web.ask(USE.format(token=day.token, tops=tops())) or ([], "")
+    for path in pages:
+        day.answers[path] = [web.get(path, dict(each)) for each in ({}, cookies)[: 1 + bool(cookies)]]
+    day.loggers, day.queued, _ = web.ask(given(USE, token=day.token, own=own())) or ([], "", "")
     web.ask(f"raise RuntimeError('an error of {day.token}')")
     day.paths = [f"/{day.token}-{number}" for number in range(8)]
     for path in day.paths:
         web.ask("", path=path)
-    wait(lambda: day.paths[-1] in web.stdout, 5)
+    wait(lambda: day.paths[-1] in web.printed(), 5)
     if day.queued == "READY":
-        wait(lambda: day.token in day.worker.stdout or day.worker.popen.poll() is not None, 10)
-    day.output, day.worker_output, day.listeners = web.stdout, day.worker.stdout, web.listeners()
-    for process in web.members():
-        day.sockets += [each.laddr for each in process.net_connections("unix") if each.laddr]
-    day.worker_code = day.worker.popen.poll()
-    pids = {str(process.pid) for process in web.members() + day.worker.members()}
-    running = [file for file in left(day, pids) if file.factor == "VIII Concurrency"]
-    place.stop(web)
-    place.stop(day.worker)
-    day.files = running + [file for file in left(day) if file.name not in {each.name for each in running}]
-    day.errors = {"web": web.stderr, "worker": day.worker.stderr}
+        wait(lambda: day.token in day.worker.printed() or day.worker.popen.poll() is not None, 10)
+    day.output, day.ended = (web.printed(), day.worker.printed()), day.worker.popen.poll() is not None
+    day.listeners, day.sockets = web.listeners(), web.listeners("unix")
+    members = web.members() + day.worker.members()
+    day.programs, pids = programs(members), {str(process.pid) for process in members}
+    running = {name: each for name, each in left(day, pids).items() if each[0] == "VIII Concurrency"}
+    for process in (web, day.worker):
+        process.signal(15)
+        process.finish()
+    day.files = running | left(day, set())
     day.status = git("status", "--porcelain", "--untracked-files=no", directory=place.code) or ""
     return day
 
 
-def snapshot(place: Place) -> dict[Path, int]:
-    """Return when each file of a place was last written, the attached services and our own files apart."""
+def programs(processes: list[Any]) -> set[str]:
+    """Return what runs: of each command line the program and what it is told to do, without Python and options."""
+    lines = [[word.rpartition("/")[2] for word in process.cmdline()] for process in processes]
+    lines = [line[1:] if line and line[0].startswith("python") else line for line in lines]
+    return {" ".join([word for word in line if word[:1] != "-"][:2]) for line in lines if line[:1] != ["sh"]} - {""}
+
+
+def written(place: Place) -> dict[Path, int]:
+    """Return when each file of a place was last written, those of its services apart."""
     found = [path for name in ("code", "home", "tmp") for path in (place.root / name).rglob("*")]
     return {path: path.lstat().st_mtime_ns for path in found if path.is_file() and path.suffix != ".pyc"}
 
 
-def left(day: Day, pids: set[str] | None = None) -> list[File]:
-    """Return the files that the processes wrote and did not remove; `pids` are of those that run."""
-    place, found = day.place, []
-    written = {event["target"]: event for event in reversed(day.events("write", "database"))}
-    for path, at in snapshot(place).items():
+def left(day: Day, pids: set[str]) -> dict[str, tuple[str, str]]:
+    """Return the files that processes wrote and did not remove: the factor of each, and words."""
+    place, found = day.place, {}
+    events = {event["target"]: event for event in reversed(day.events("write", "database"))}
+    for path, at in written(place).items():
         if day.before.get(path) != at:
-            written.setdefault(str(path), {"by": "", "logs": False, "time": 0.0})
-    attached = [place.root / "media", place.root / "mail", place.code / ".git", Path("/dev"), Path("/proc")]
-    database = urlsplit(place.environment["DATABASE_URL"]).path[1:] or "nothing"
-    for name, event in written.items():
-        path = Path(name)
-        if not path.is_file() or path.suffix == ".pyc" or any(path.is_relative_to(each) for each in attached):
+            events.setdefault(str(path), {"by": "", "logs": False, "time": 0.0})
+    attached = (*(place.root / name for name in ("media", "mail", "code/.git")), Path("/dev"), Path("/proc"))
+    database = urlsplit(place.environment["DATABASE_URL"]).path[1:]
+    for target, event in events.items():
+        path, name = Path(target), target.removeprefix(f"{place.code}/")
+        gone = not path.is_file() or path.suffix == ".pyc" or any(map(path.is_relative_to, attached))
+        if gone or target.startswith(database or "nothing"):
             continue
-        if not name.startswith(database):
-            here = str(path.relative_to(place.code)) if path.is_relative_to(place.code) else ""
-            found.append(File(here or name, event["by"], factor_of(path, here, event, day, pids or set())))
+        content, factor = path.read_bytes(), "VI Processes"
+        if name in held():
+            factor = "I Codebase"
+        elif content.startswith(b"SQLite format 3") or name.endswith(("-wal", "-shm", "-journal")):
+            factor = "IV Backing services"
+        elif event["logs"] or f" says {day.token}".encode() in content:
+            factor = "XI Logs"
+        elif content.decode(errors="ignore").strip() in pids:
+            factor = "VIII Concurrency"
+        elif name != target and 0 < event["time"] < day.web.begun + day.web.seconds:
+            factor = "V Build, release, run"
+        found[name] = (factor, f"{name}, written by {event['by'] or 'a library'}")
     return found
 
 
-def factor_of(path: Path, here: str, event: dict[str, Any], day: Day, pids: set[str]) -> str:
-    """Return the factor whose matter a file is that a process wrote."""
-    content = path.read_bytes()
-    if here in held():
-        return "I Codebase"
-    if content.startswith(b"SQLite format 3") or path.name.endswith(("-wal", "-shm", "-journal")):
-        return "IV Backing services"
-    if event["logs"] or (day.token.encode() in content and b" says " in content):
-        return "XI Logs"
-    if content.decode(errors="ignore").strip() in pids:
-        return "VIII Concurrency"
-    started = event["time"] and event["time"] < day.web.begun_at + day.web.seconds_to_start
-    return "V Build, release, run" if here and started else "VI Processes"
+def strangers(events: list[dict[str, Any]], place: Place, factor: str) -> dict[str, str]:
+    """Return what the project asked for and git does not hold; what is there where you work is the matter of I."""
+    found = {}
+    usual = [place.root, *map(Path, ("/dev", "/proc", "/sys", "/usr", "/etc/localtime", sys.prefix, sys.base_prefix))]
+    for event in events:
+        name = event["target"].partition("/code/")[2] or event["target"]
+        if event["event"] == "import":
+            name = event["target"].replace(".", "/")
+            known = name.partition("/")[0] not in own() and not (PROJECT / f"{name}.py").exists()
+            known = known or any(file == f"{name}.py" or file.startswith(f"{name}/") for file in held())
+        elif name[:1] == "/":
+            known = Path(name).is_dir() or any(map(Path(name).is_relative_to, usual))
+        else:
+            known = name in held() or name.endswith(".pyc") or any(file.startswith(f"{name}/") for file in held())
+            known = known or name.startswith(("staticfiles", "media", "mail"))
+            known = known or (event["event"] == "look" and "." not in Path(name).name)  # a directory, perhaps
+        here = name[:1] != "/" and ((PROJECT / name).exists() or (PROJECT / f"{name}.py").exists())
+        matter = "I Codebase" if here and not event["settings"] else "III Config"
+        counts = (event["direct"] or here) and not event["manage"] and event["event"] in ("read", "look", "import")
+        if counts and not known and matter == factor:
+            found[name] = f"{event['by'] or 'a library'} asks for {name}"
+    return found
 
 
-def why(process: Process) -> Broken:
+def why(process: Process, broken: Broken | None = None) -> Broken:
     """Return the factor that keeps a process from starting, as far as what it did tells."""
-    said = f"{process.stdout}\n{process.stderr}"
-    code = process.popen.poll()
-    what = f"`{process.command}` ends with exit code {code}" if code is not None else "nothing answers on PORT"
-    elsewhere = sorted(process.place.elsewhere(process))
-    if code is None and elsewhere:
-        what += f", it listens on {', '.join(map(str, elsewhere))}"
-    broken = Broken(
-        "VII Port binding", f"the web process does not start: {what}", "read what it says", output=process.tail
-    )
-    if code is None:
-        return broken
+    said, code = f"{process.printed()}\n{process.printed('err')}", process.popen.poll()
     module = said.rpartition("No module named '")[2].partition("'")[0] if "No module named '" in said else ""
-    file = module.replace(".", "/")
-    place = Place(PROJECT, process.place.root / "here", process.environment)
-    place.root.mkdir(exist_ok=True)
-    if module.partition(".")[0] in tops() or place.load_alone().popen.returncode == 0:
-        name = f"{file}.py" if module else "something that it needs"
-        what = f"it starts where you work and not in a clone: git does not hold {name}"
-        return Broken("I Codebase", what, "commit it, or make it a dependency", output=process.tail)
-    if module:
+    if code is None or (broken and broken.factor != "VII Port binding"):
+        return broken
+    factor = "V Build, release, run" if broken is None else broken.factor
+    what, instead = f"`{process.command}` ends with exit code {code}", "read what it says"
+    here = Place(PROJECT, process.place.root / "here", process.place.environment["DATABASE_URL"])
+    starts = [event for event in process.events("program") if event["direct"]]
+    hidden = [event for event in process.events("variable") if event["target"] not in documented()]
+    hidden += [event for event in process.events("read", "look") if not Path(event["target"]).exists()]
+    if module.partition(".")[0] in own() or not here.run(f'"{sys.executable}" manage.py check').popen.returncode:
+        factor, instead = "I Codebase", "commit it, or make it a dependency"
+        what = f"it starts where you work and not in a clone: git does not hold {module.replace('.', '/')}.py"
+    elif module:
+        factor, instead = "II Dependencies", "declare it: `uv add`"
         what = f"{module} is imported, and no dependency of pyproject.toml brings it"
-        return Broken(
-            "II Dependencies", what, f"run `uv add` with the distribution that has {module}", output=process.tail
-        )
-    programs = [event for event in process.events("program") if event["direct"]]
-    if programs and "FileNotFoundError" in said:
-        what = f"{programs[-1]['by']} starts {programs[-1]['target'].split()[0]}, which is not here"
-        return Broken("II Dependencies", what, "use a library that pyproject.toml declares", output=process.tail)
-    documented = (PROJECT / ".env.example").read_text(encoding="utf-8")
-    for event in reversed(process.events("variable", "read", "look")):
-        path = Path(event["target"])
-        hidden = event["event"] == "variable" and f"{event['target']}=" not in documented
-        if hidden or (event["event"] != "variable" and not path.exists() and not path.is_relative_to("/dev")):
-            what = f"without {event['target']}, which {event['by']} reads, it does not start"
-            return Broken(
-                "III Config", what, "read it from a variable that .env.example describes", output=process.tail
-            )
-    return broken
+    elif starts and "FileNotFoundError" in said:
+        factor, instead = "II Dependencies", "use a library that pyproject.toml declares"
+        what = f"{starts[-1]['by']} starts {starts[-1]['target']}, which is not here"
+    elif hidden and ("KeyError" in said or "FileNotFoundError" in said):
+        factor, instead = "III Config", "read it from a variable that .env.example describes"
+        what = f"without {hidden[-1]['target']}, which {hidden[-1]['by']} asks for, it does not start"
+    return Broken(factor, what, instead, process.tail)

@@ -5,110 +5,61 @@ changes a setting, and none is the name of a deploy that decides several; nothin
 of the project opens a file that git does not hold; the settings ask neither for the arguments of the process nor for
 the name of the machine.
 Not testable here: a constant that should have been a variable, a committed file used as configuration, a secret in the
-code (the scanning of your platform finds known tokens, ruff's S105 some others).
+code (your platform's scanning finds known tokens, ruff's S105 some others).
 """
 
-import sys
-from pathlib import Path
+from tests.factors.day import strangers
+from tests.factors.deploy import Factor, documented
 
-from tests.factors.day import tops
-from tests.factors.deploy import PROJECT, allow_only, demand, documented, held
-from tests.factors.variants import described
+FACTOR = Factor("III Config")
+# What any program may ask for, and what Django's scripts set.
+USUAL = {"DJANGO_SETTINGS_MODULE", "PATH", "HOME", "TMPDIR", "USER", "LANG", "PWD", "SHELL", "TERM", "TZ", "NO_COLOR"}
 
-FACTOR = "III Config"
-# What any program may ask for.
-USUAL = {
-    "DJANGO_SETTINGS_MODULE",
-    "PATH",
-    "HOME",
-    "TMPDIR",
-    "TEMP",
-    "TMP",
-    "USER",
-    "LANG",
-    "PWD",
-    "SHELL",
-    "TERM",
-    "TZ",
-}
-USUAL |= {"NO_COLOR", "COLUMNS", "LINES", "EDITOR", "VIRTUAL_ENV"}
+# The matter of IV, VII and VIII.
+OTHERS = {"DATABASE_URL", "CACHE_URL", "EMAIL_URL", "STORAGE_URL", "TASKS", "PORT", "WEB_CONCURRENCY", "WEB_THREADS"}
 
 
 def test_an_empty_environment_is_told_every_required_variable(deploy, variants):
     place = deploy()
-    kept = ("PATH", "HOME", "TMPDIR", "FACTORS_SETTINGS")
-    place.environment = {name: place.environment[name] for name in kept}
+    place.environment = {name: place.environment[name] for name in ("PATH", "HOME", "TMPDIR", "FACTORS_SETTINGS")}
     check = place.run("python manage.py check", PORT="")
-    said = check.stdout + check.stderr
-    required = {"SECRET_KEY", "ALLOWED_HOSTS"} & documented()
-    required |= {"DATABASE_URL"} & variants.found.keys() if variants.moves("DATABASES", "default") else set()
-    unnamed = sorted(name for name in required if name not in said)
-    starts = "starts in an empty environment" if not check.popen.returncode else "does not name"
-    what = f"it {starts}, without {', '.join(unnamed or required)}"
-    instead = "give it no default: a required variable that is missing is named at start"
-    demand(check.popen.returncode and not unnamed, FACTOR, what, instead, check.tail)
-    demand(variants.base.get("DEBUG") == "False", FACTOR, "DEBUG is on unless the environment says otherwise", instead)
+    said = check.printed() + check.printed("err")
+    required = {"SECRET_KEY", "ALLOWED_HOSTS"} | ({"DATABASE_URL"} if variants.moves("DATABASES", "default") else set())
+    unnamed = sorted(name for name in required & documented().keys() if name not in said)
+    what = f"with an empty environment it {'does not name' if check.popen.returncode else 'starts, without'} {unnamed}"
+    instead = "give a required variable no default in the code: name at start what is missing"
+    FACTOR.demand(check.popen.returncode and not unnamed, what, instead, check.tail)
+    FACTOR.demand(variants.base.get("DEBUG") == "False", "DEBUG is on unless the environment turns it off", instead)
 
 
-def test_each_variable_changes_a_setting(variants, day):
-    readers = variants.events + day.events("variable") + day.release.events("variable")
-    read = {event["target"] for event in readers if event["event"] == "variable"}
-    by_others = {name for name, (_, description) in described().items() if "Read by " in description}
-    unread = documented() - read - by_others
-    found = {name: f"{name} is read by nothing" for name in unread}
-    found |= {name: f"{name} is read and changes nothing" for name in variants.unused}
-    read_in_code = [event for event in readers if event["event"] == "variable" and event["direct"] and event["by"]]
-    for event in read_in_code:
-        if event["target"] not in documented() | USUAL and not event["target"].startswith(
-            ("LC_", "PYTHON", "PYTEST", "XDG")
-        ):
-            found[event["target"]] = f"{event['by']} reads {event['target']}, which .env.example does not describe"
-        elif not event["settings"] and not event["manage"] and event["target"] not in USUAL:
-            found[event["target"]] = f"{event['by']} reads {event['target']} past the settings"
+def test_each_variable_is_read_in_the_settings_and_changes_one(variants, day):
+    events = [each for each in variants.events + day.events() + day.release.events() if each["event"] == "variable"]
+    read = {event["target"] for event in events}
+    found = {name: f"{name} is read and changes nothing" for name in variants.unused if name not in OTHERS}
+    for name, (_, _, above) in documented().items():
+        if name not in read and "Read by " not in above and name not in OTHERS:
+            found[name] = f"{name} of .env.example is read by nothing"
+    for event in events:
+        name, by = event["target"], event["by"]
+        if not event["manage"] and name not in USUAL and not name.startswith(("LC_", "XDG_", "PYTHON", "PYTEST")):
+            if name not in documented():
+                found[name] = f"{by} reads {name}, which .env.example does not describe"
+            elif not event["settings"]:
+                found[name] = f"{by} reads {name} past the settings"
     instead = "read each variable in the settings, use it there, and describe it in .env.example"
-    allow_only("variables", found, FACTOR, "the environment does not decide", instead)
-
-
-def test_no_name_of_a_deploy_decides(variants):
+    FACTOR.allow_only("variables", found, "the environment does not decide", instead)
     what = f"the name of a deploy decides several things: {variants.deploys}"
-    demand(not variants.deploys, FACTOR, what, "write one variable for each thing that differs")
+    FACTOR.demand(not variants.deploys, what, "write one variable for each thing that differs")
 
 
-def test_no_file_is_read_that_git_does_not_hold(day, variants, built):
-    found = {}
-    for event in variants.events + day.events("read", "look", "import"):
-        if event["direct"] and not event["manage"] and (name := unknown(event, day, built)):
-            found[name] = f"{event['by']} asks for {name}"
-    for event in day.absent():  # the matter of I
-        found.pop(unknown(event, day, built), None)
-    instead = "read it from a variable"
-    allow_only("files", found, FACTOR, "configuration comes from a file that git does not hold", instead)
-
-
-def unknown(event, day, built):
-    """Return the name of a file or module of the project that the commit does not have, or nothing."""
-    if event["event"] == "import":
-        path = event["target"].replace(".", "/")
-        modules = {f"{path}.py", f"{path}/__init__.py"} & held()
-        ours = event["target"].partition(".")[0] in tops() or (PROJECT / f"{path}.py").exists()
-        known = modules or any(name.startswith(f"{path}/") for name in held())
-        return "" if known or not ours else f"{path}.py"
-    if event["event"] not in ("read", "look"):
-        return ""
-    path, root = Path(event["target"]), day.place.root
-    code = day.place.code if path.is_relative_to(day.place.code) else built
-    if path.is_relative_to(code):
-        here = str(path.relative_to(code))
-        known = here.startswith(("staticfiles", "media", "mail")) or here in held() or path.is_dir()
-        plain = event["event"] == "look" and not path.suffix and not path.name.startswith(".")
-        return "" if known or plain else here
-    usual = [root, *map(Path, ("/dev", "/proc", "/sys", "/usr", "/etc/localtime", sys.prefix, sys.base_prefix))]
-    return "" if path.is_dir() or any(path.is_relative_to(each) for each in usual) else str(path)
+def test_no_file_is_read_that_git_does_not_hold(day, variants):
+    found = strangers(variants.events + day.events(), day.place, FACTOR)
+    what, instead = "configuration comes from a file that git does not hold", "read it from a variable"
+    FACTOR.allow_only("files", found, what, instead)
 
 
 def test_the_settings_depend_on_no_process_and_no_machine(variants, day):
     asked = {"argv": "looks at sys.argv", "hostname": "asks for the name of the machine"}
     events = [event for event in variants.events + day.events() if event["settings"] and event["event"] in asked]
     found = sorted({f"{event['by']} {asked[event['event']]}" for event in events})
-    what = f"the settings differ by process or machine: {'; '.join(found)}"
-    demand(not found, FACTOR, what, "let a variable decide")
+    FACTOR.demand(not found, f"the settings differ by process or machine: {'; '.join(found)}", "let a variable decide")

@@ -8,79 +8,70 @@ Not testable here: that the backing services carry the load of many processes.
 import threading
 import time
 
-from tests.factors import work
-from tests.factors.deploy import SECONDS, demand, documented, wait
+from tests.factors.deploy import SECONDS, Factor, documented, given, wait
 
-FACTOR = "VIII Concurrency"
+FACTOR = Factor("VIII Concurrency")
 MEET = """
 import pathlib, time, uuid
-here = pathlib.Path({here!r})
+here, deadline = pathlib.Path(directory), time.monotonic() + 10
 (here / str(uuid.uuid4())).touch()
-deadline = time.monotonic() + 10
 while not (here / "go").exists() and time.monotonic() < deadline:
     time.sleep(0.02)
 """
+ENQUEUE = """
+from tests.factors import work
+for name in "abcdefgh":
+    work.enqueue("meet", directory, name, 2, seconds)
+"""
 
 
-def at_once(web, here, requests):
-    """Return how many of so many requests are worked at, at the same time."""
-    here.mkdir()
-    threads = [threading.Thread(target=web.ask, args=[MEET.format(here=str(here))]) for _ in range(requests)]
-    for thread in threads:
+def settled(count):
+    """Return a number once it is not 0 and stays the same."""
+    last = -1
+    while last != (last := count()) or not last:
+        time.sleep(0.7)
+    return last
+
+
+def test_the_environment_says_how_many_processes_there_are(deploy):
+    web = deploy().web(WEB_CONCURRENCY="2")
+    leader = min(web.members(), key=lambda process: process.create_time())
+    count = settled(lambda: len(leader.children()))
+    says = count == 2 or "WEB_CONCURRENCY" not in documented()
+    FACTOR.demand(says, f"WEB_CONCURRENCY=2 gives {count} processes", "leave their number to the environment", web.tail)
+
+
+def test_the_environment_says_how_many_threads_there_are(deploy, tmp_path):
+    web = deploy().web(WEB_CONCURRENCY="1", WEB_THREADS="3")
+    ask = [threading.Thread(target=web.ask, args=[given(MEET, directory=str(tmp_path))]) for _ in range(6)]
+    for thread in ask:
         thread.start()
-    count = -1
-    while count != (count := len(list(here.iterdir()))) or not count:
-        time.sleep(0.5)  # until no more come
-    (here / "go").touch()
-    for thread in threads:
+    count = settled(lambda: sum(path.is_file() for path in tmp_path.iterdir()))
+    (tmp_path / "go").touch()
+    for thread in ask:
         thread.join()
-    return count
-
-
-def test_the_environment_says_how_many_processes_and_threads_there_are(deploy, tmp_path):
-    place = deploy()
-    if "WEB_CONCURRENCY" in documented():
-        web = place.web(WEB_CONCURRENCY="2")
-        leader = min(web.members(), key=lambda process: process.create_time())
-        count = wait(lambda: (n := len(leader.children())) == 2 and n, 3) or len(leader.children())
-        what = f"WEB_CONCURRENCY=2 gives {count} processes"
-        demand(count == 2, FACTOR, what, "leave the number of processes to the environment", web.tail)
-    if "WEB_THREADS" in documented():
-        count = at_once(place.web(WEB_CONCURRENCY="1", WEB_THREADS="3"), tmp_path / "requests", 6)
-        what = f"WEB_THREADS=3 lets one process answer {count} requests at the same time"
-        demand(count == 3, FACTOR, what, "leave the number of threads to the environment")
+    says = count == 3 or "WEB_THREADS" not in documented()
+    what = f"WEB_THREADS=3 lets one process answer {count} requests at the same time"
+    FACTOR.demand(says, what, "leave the number of threads to the environment", web.tail)
 
 
 def test_workers_share_the_tasks_and_the_web_process_runs_none(deploy, tmp_path):
-    place = deploy()
+    place, runs = deploy(), tmp_path / "runs"
     web = place.web()
-    enqueue = "from tests.factors import work\nfor name in 'abcdefgh':\n    work.enqueue('meet', {!r}, name, {}, {})"
-    web.ask(enqueue.format(str(tmp_path), 2, SECONDS))
-    wait((tmp_path / "runs").exists, 2.5)
-    what = "the web process runs tasks"
-    demand(not (tmp_path / "runs").exists(), FACTOR, what, "leave tasks to the worker process", web.tail)
-    workers = [place.worker(work.OPTIONS) for _ in range(2)]
-    runs = lambda: [line.split() for line in (tmp_path / "runs").read_text().splitlines()]  # noqa: E731
-    wait(
-        lambda: (
-            ((tmp_path / "runs").exists() and len(runs()) >= 8)
-            or any(each.popen.poll() is not None for each in workers)
-        )
-    )
-    for worker in workers:
-        what = f"a second worker does not run beside the first: one ended with exit code {worker.popen.poll()}"
-        demand(worker.popen.poll() is None, FACTOR, what, "let any number of workers run", worker.tail)
-    demand(
-        (tmp_path / "runs").exists(), FACTOR, "the worker process runs no task", "read what it says", workers[0].tail
-    )
-    names, pids = zip(*runs(), strict=True)
-    demand(len(names) >= 8, FACTOR, "two workers do not do eight tasks in time", "read what they say", workers[0].tail)
-    demand(
-        len(set(names)) == len(names), FACTOR, f"tasks were done twice: {sorted(names)}", "lock a task that is taken"
-    )
-    demand(len(set(pids)) > 1, FACTOR, "two workers run, and one did all the tasks", "let each take one at a time")
+    web.ask(given(ENQUEUE, directory=str(tmp_path), seconds=SECONDS))
+    FACTOR.demand(not wait(runs.exists, 2.5), "the web process runs tasks", "leave them to the worker", web.tail)
+    workers = [place.worker() for _ in range(2)]
+    ended = lambda: [each.popen.poll() for each in workers if each.popen.poll() is not None]  # noqa: E731
+    wait(lambda: ended() or (runs.exists() and len(runs.read_text().splitlines()) >= 8))
+    output = "\n".join(worker.tail for worker in workers)
+    FACTOR.demand(not ended(), f"a worker ends beside another, with exit code {ended()}", "let any number run", output)
+    FACTOR.demand(runs.exists(), "the worker process runs no task", "read what it says", output)
+    names, pids = zip(*(line.split() for line in runs.read_text().splitlines()), strict=True)
+    FACTOR.demand(len(names) >= 8, f"two workers do {len(names)} tasks of eight", "read what they say", output)
+    FACTOR.demand(len(set(names)) == len(names), f"tasks are done twice: {sorted(names)}", "lock a task that is taken")
+    FACTOR.demand(len(set(pids)) > 1, "two workers run, and one does all tasks", "let each take one at a time", output)
 
 
 def test_no_process_writes_a_pid_file(day):
     files = "; ".join(day.of(FACTOR).values())
-    demand(not files, FACTOR, f"a PID file: {files}", "leave the management of processes to the platform")
+    FACTOR.demand(not files, f"a PID file: {files}", "let the platform manage processes")

@@ -5,38 +5,32 @@ runs and in order; each logger of the project gets there; stderr is empty; no lo
 Not testable here: where the platform takes the stream.
 """
 
-from tests.factors.deploy import allow_only, demand
+from tests.factors.deploy import Factor
 
-FACTOR = "XI Logs"
+FACTOR = Factor("XI Logs")
 INSTEAD = "write to stdout, at once, as config/logs.py does"
 
 
 def test_events_are_lines_on_stdout_while_they_happen(day):
-    lines = [line for line in day.output.splitlines() if any(path in line for path in day.paths)]
-    demand(lines, FACTOR, "an answered request has no line on stdout while the process runs", INSTEAD)
-    once = list(dict.fromkeys(path for line in lines for path in day.paths if path in line))
-    demand(once == day.paths, FACTOR, f"the lines of eight requests came so: {once}", INSTEAD)
-    error = [line for line in day.output.splitlines() if f"an error of {day.token}" in line]
-    demand(error and "Traceback" in day.output, FACTOR, "an error has no traceback on stdout", INSTEAD)
-    if day.queued == "READY" and day.worker_code is None:
-        what = "a task has no line on stdout while the worker runs"
-        demand(day.token in day.worker_output, FACTOR, what, INSTEAD)
+    output, of_the_worker = day.output
+    once = list(dict.fromkeys(path for line in output.splitlines() for path in day.paths if path in line))
+    FACTOR.demand(once, "an answered request has no line on stdout while the process runs", INSTEAD)
+    FACTOR.demand(once == day.paths, f"the lines of eight requests come late or in another order: {once}", INSTEAD)
+    error = f"an error of {day.token}" in output and "Traceback" in output
+    FACTOR.demand(error, "an error has no traceback on stdout while the process runs", INSTEAD)
+    task = day.token in of_the_worker or day.queued != "READY" or day.ended
+    FACTOR.demand(task, "a task has no line on stdout while the worker runs", INSTEAD)
 
 
 def test_each_logger_gets_there(day):
-    silent = {name: name for name in day.loggers if f"{name} says {day.token}" not in day.output}
-    allow_only("loggers", silent, FACTOR, "loggers whose errors do not come to stdout", INSTEAD)
+    silent = {name: name for name in day.loggers if f"{name} says {day.token}" not in day.output[0]}
+    FACTOR.allow_only("loggers", silent, "errors of some loggers do not come to stdout", INSTEAD)
 
 
-def test_stderr_is_empty(day):
-    said = {name: text.strip().splitlines()[-3:] for name, text in day.errors.items() if text.strip()}
-    demand(not said, FACTOR, f"events belong on stdout, and stderr has {said}", INSTEAD)
-
-
-def test_nothing_is_logged_elsewhere(day):
+def test_nothing_is_written_or_sent_elsewhere(day):
+    said = "".join(process.printed("err") for process in (day.web, day.worker)).strip()
+    FACTOR.demand(not said, "events belong on stdout, and stderr is not empty", INSTEAD, said[-1500:])
     files = "; ".join(day.of(FACTOR).values())
-    demand(not files, FACTOR, f"events belong on stdout, and there is a log file: {files}", INSTEAD)
-    sent = sorted(
-        {f"{event['target']} (by {event['by'] or 'logging'})" for event in day.events("address") if event["logs"]}
-    )
-    demand(not sent, FACTOR, f"events belong on stdout, and logging sends them to {', '.join(sent)}", INSTEAD)
+    FACTOR.demand(not files, f"events belong on stdout, and there is a log file: {files}", INSTEAD)
+    sent = sorted({event["target"] for event in day.events("address") if event["logs"]})
+    FACTOR.demand(not sent, f"events belong on stdout, and logging sends them to {', '.join(sent)}", INSTEAD)

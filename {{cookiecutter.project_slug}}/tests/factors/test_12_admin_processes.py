@@ -11,87 +11,64 @@ from pathlib import Path
 
 from django.conf import settings
 
-from tests.factors.day import tops
-from tests.factors.deploy import answered, copy, demand, example, held, procfile
+from tests.factors.deploy import Factor, answered, example, given, held, own, procfile
 
-FACTOR = "XII Admin processes"
+FACTOR = Factor("XII Admin processes")
 SELF = """
-import os, sys
+import sys
 from django.conf import settings
 from sitecustomize import plain
-found = {name: plain(getattr(settings, name)) for name in dir(settings) if name.isupper()}
-found |= {"the interpreter": sys.prefix, "the code": os.getcwd()}
+names = [name for name in dir(settings) if name.isupper()]
+answer({name: plain(getattr(settings, name)) for name in names} | {"the interpreter": sys.prefix})
 """
 COMMANDS = """
 from django.core.management import get_commands, load_command_class
 failed = {}
 for name, app in get_commands().items():
-    if str(app).partition(".")[0] in %r:
-        try:
-            load_command_class(app, name)
-        except Exception as error:
-            failed[name] = f"{type(error).__name__}: {error}"
+    try:
+        load_command_class(app, name) if str(app).partition(".")[0] in own else None
+    except Exception as error:
+        failed[name] = f"{type(error).__name__}: {error}"
 answer(failed)
 """
 
 
-def differences(one, other):
-    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
-
-
 def of_a_command(place):
-    """Return what a command of manage.py is."""
-    script = place.script(f"{SELF}\nanswer(found)")
-    command = f"import sitecustomize; sitecustomize.run({str(script)!r})"
-    shell = place.run(f'python manage.py shell --no-imports --command "{command}"')
-    found = answered(script)
-    demand(found, FACTOR, "`python manage.py` does not run", "read what it says", shell.tail)
-    return found
+    """Return the settings of a command of manage.py."""
+    script = place.script(SELF)
+    run = f"import sitecustomize; sitecustomize.run({str(script)!r})"
+    shell = place.run(f'python manage.py shell --no-imports --command "{run}"')
+    FACTOR.demand(answered(script), "`python manage.py` does not run", "read what it says", shell.tail)
+    return answered(script)
 
 
-def test_a_command_has_the_settings_of_the_web_process(deploy, built, tmp_path):
-    place, around = deploy(), deploy(code=copy(built, tmp_path / "code"))
-    around.environment |= {name: value for name, value in place.environment.items() if name != "FACTORS_SETTINGS"}
+def test_a_command_has_the_settings_of_the_web_process(deploy):
+    place, around = deploy(), deploy(own_code=True)
+    around.environment |= {**place.environment, "FACTORS_SETTINGS": around.environment["FACTORS_SETTINGS"]}
     (around.code / ".env").write_text("".join(f"{name}={value}\n" for name, value in example().items()))
-    web = place.web().ask(f"{SELF}\nanswer(found)")
-    instead = "let manage.py do what config/wsgi.py does, and the environment the rest"
-    different = differences(web, of_a_command(place))
-    demand(not different, FACTOR, f"a command differs from the web process in {', '.join(different)}", instead)
-    different = differences(web | {"the code": str(around.code)}, of_a_command(around))
-    if different and differences(around.ask(f"{SELF}\nanswer(found)"), of_a_command(around)):
-        demand(False, FACTOR, f"where a .env lies around, a command has another {', '.join(different)}", instead)
+    web, plain, other = place.web().ask(SELF), of_a_command(place), of_a_command(around)
+    read_by_all = other != web and around.ask(SELF) == other  # the settings read .env: the matter of III
+    different = sorted(
+        name for name in web if web[name] != plain.get(name) or (web[name] != other.get(name)) > read_by_all
+    )
+    what = f"a command differs from the web process in {', '.join(different)}"
+    FACTOR.demand(not different, what, "let manage.py do what config/wsgi.py does, and the environment the rest")
 
 
 def test_no_process_and_no_script_chooses_other_settings(deploy, day):
     place = deploy()
-    scripts = [name for name in held() if is_script(name)]
     commands = [command for name, command in procfile().items() if name not in ("web", "worker", "release")]
-    commands += [f'"{sys.executable}" {name}' for name in sorted(scripts)[:20]]
-    ran = [place.run(command, 20, FACTORS_STOP="1") for command in commands]
-    others = {
-        f"`{process.command.replace(sys.executable, 'python')}`: {event['target']}"
-        for process in [day.web, day.worker, day.release, *ran]
-        for event in process.events("settings")
-        if event["target"] != settings.SETTINGS_MODULE
-    }
-    what = f"not all processes run with {settings.SETTINGS_MODULE}: {'; '.join(sorted(others))}"
-    demand(not others, FACTOR, what, "use one settings module, and variables for what differs")
-
-
-def is_script(name):
-    """Tell whether a file of the project is a program in Python."""
-    path = Path(name)
-    package = str(path.parent / "__init__.py") in held()
-    return (
-        path.suffix == ".py"
-        and path.parts[0] != "tests"
-        and not package
-        and path.name not in ("conftest.py", "gunicorn.conf.py")
-    )
+    scripts = [Path(name) for name in sorted(held()) if name.endswith(".py") and not name.startswith("tests/")]
+    scripts = [path for path in scripts if f"{path.parent}/__init__.py" not in held() and path.stem.isidentifier()]
+    commands += [f'"{sys.executable}" {path}' for path in scripts if path.stem != "conftest"]
+    ran = [day.web, day.worker, day.release, *(place.run(command, 20, FACTORS_STOP="1") for command in commands)]
+    others = {f"`{each.command}`: {event['target']}" for each in ran for event in each.events("settings")}
+    others = sorted(each for each in others if not each.endswith(f": {settings.SETTINGS_MODULE}"))
+    what = f"not all processes run with {settings.SETTINGS_MODULE}: {'; '.join(others)}"
+    FACTOR.demand(not others, what, "use one settings module, and variables for what differs")
 
 
 def test_every_command_can_be_imported_in_the_release(deploy, lock_alone):
-    python = str(lock_alone / "python") if isinstance(lock_alone, Path) else sys.executable
-    failed = deploy().ask(COMMANDS % tops(), python=python)
+    failed = deploy().ask(given(COMMANDS, own=own()), python=str(lock_alone / "python"))
     what = f"commands cannot be imported with what the release has installed: {failed}"
-    demand(not failed, FACTOR, what, "run `uv add` with what is missing")
+    FACTOR.demand(not failed, what, "declare what is missing: `uv add`")

@@ -1,8 +1,8 @@
 """How a task is enqueued and what it does: the one file to change for another queue than TASKS.
 
-For Celery: `from celery import shared_task as task`, in `enqueue` `.delay(*arguments)` and "READY"; in ENVIRONMENT
-what makes Celery queue; in OPTIONS `-I tests.factors.work`, so that the worker finds these tasks; in IMPATIENT what
-makes a lost task come back within seconds (on Redis the visibility timeout of the broker).
+For Celery: `from celery import shared_task as task`; in `enqueue` `globals()[name].delay(*arguments)` and `"READY"`; in
+ENVIRONMENT what makes Celery queue; in OPTIONS `-I tests.factors.work`, so that the worker finds these tasks. A broker
+takes long to miss a worker: IMPATIENT is what makes it soon, as options of the worker.
 """
 
 import logging
@@ -12,11 +12,9 @@ from pathlib import Path
 
 from django.tasks import task
 
-logger = logging.getLogger(__name__)
-
 ENVIRONMENT = {"TASKS": "database"}  # tasks wait for a worker
 OPTIONS = ""  # of each worker
-IMPATIENT = "--beat 0.2 --dead 1"  # more options, for a worker that soon misses one that was killed
+IMPATIENT = "--beat 0.2 --dead 1"  # of one that soon misses another that was killed
 
 
 def enqueue(name: str, *arguments: object) -> str:
@@ -27,16 +25,15 @@ def enqueue(name: str, *arguments: object) -> str:
 @task
 def say(line: str) -> None:
     """Log a line."""
-    logger.info(line)
+    logging.getLogger(__name__).info(line)
 
 
 @task
 def meet(directory: str, name: str, others: int, seconds: float) -> None:
     """Note which process runs this, and wait until so many processes have done the same."""
-    runs = Path(directory, "runs")
+    runs, deadline = Path(directory, "runs"), time.monotonic() + seconds
     with runs.open("a") as file:
         file.write(f"{name} {os.getpid()}\n")
-    deadline = time.monotonic() + seconds
     while len({line.split()[1] for line in runs.read_text().splitlines()}) < others and time.monotonic() < deadline:
         time.sleep(0.02)
 

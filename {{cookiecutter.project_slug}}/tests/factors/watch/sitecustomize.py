@@ -4,7 +4,6 @@ Each event is one line of JSON in the file that FACTORS_EVENTS names, with the l
 from Python's audit hooks (https://docs.python.org/3/library/audit_events.html); what C libraries do is not seen.
 """
 
-import errno
 import importlib.util
 import json
 import os
@@ -12,91 +11,74 @@ import re
 import sys
 import threading
 import time
-from types import FrameType, ModuleType, SimpleNamespace
+from types import FrameType, SimpleNamespace
+from typing import Any
 
-EVENTS = os.environ["FACTORS_EVENTS"]
-CODE = os.environ["FACTORS_CODE"] + os.sep
+EVENTS, CODE = os.environ["FACTORS_EVENTS"], os.environ["FACTORS_CODE"] + os.sep
 TESTS = CODE + os.path.join("tests", "factors") + os.sep
-SETTINGS = os.environ["FACTORS_SETTINGS"]  # the file of the settings, or the directory of its package
-STOP = "FACTORS_STOP" in os.environ  # end where the settings load, and touch nothing until then
-
-READ_ONLY = "FACTORS_READ_ONLY" in os.environ  # let nobody write to the code
-SEEN: set[tuple[str, str, str]] = set()
+SETTINGS = os.environ["FACTORS_SETTINGS"]  # their file, or the directory of their package
+STOP = {"write", "program", "address", "settings"} if "FACTORS_STOP" in os.environ else set()  # end before these
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
-PROGRAMS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn"}
-ADDRESSES = {"socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"}
-
-# Modules that do what their caller asks for, which is then the one that did it. Others act for themselves:
-# argparse reads COLUMNS, mimetypes reads /etc/mime.types, platform runs uname.
-READERS = {"os", "_collections_abc", "collections", "environs", "environ", "decouple", "dotenv", "starlette"}
-OPENERS = {
-    "io",
-    "codecs",
-    "pathlib",
-    "posixpath",
-    "genericpath",
-    "configparser",
-    "json",
-    "tomllib",
-    "csv",
-    "shelve",
-    "dbm",
-}
-OPENERS |= READERS | {"shutil", "runpy", "tempfile", "zipfile", "gzip", "fileinput", "yaml", "contextlib"}
+# Audit events, and which of their arguments tell what it is about.
+PROGRAMS = {"subprocess.Popen": 1, "os.system": 0, "os.exec": 1, "os.posix_spawn": 1, "os.spawn": 2}
+ADDRESSES = {"socket.connect": 1, "socket.sendto": 1, "socket.getaddrinfo": slice(2), "socket.gethostbyname": 0}
+# Modules that do what their caller asks for, who is the one that did it. Others act for themselves: argparse reads
+# COLUMNS, mimetypes reads /etc/mime.types, platform runs uname.
+READERS = {"os", "_collections_abc", "collections", "contextlib", "environs", "environ", "decouple", "dotenv"}
+OPENERS = READERS | {"io", "codecs", "pathlib", "posixpath", "genericpath", "configparser", "json", "tomllib", "csv"}
+OPENERS |= {"shelve", "dbm", "shutil", "runpy", "tempfile", "zipfile", "gzip", "fileinput", "yaml"}
 STARTERS = {"os", "subprocess", "asyncio", "contextlib", "sh"}
 NAMERS = {"os", "socket", "platform"}
 IMPORTERS = {"importlib", "_frozen_importlib", "_frozen_importlib_external"}
 
+SEEN: set[tuple[str, str, str]] = set()
 thread = threading.local()
 
 
-def is_ours(frame: FrameType) -> bool:
-    """Tell whether a frame runs code of the project, these tests apart."""
-    file = frame.f_code.co_filename
-    return os.path.join(CODE, file).startswith(CODE) and not file.startswith(("<", TESTS))
+def file_of(frame: FrameType) -> str:
+    """Return the file of a frame that runs code of the project, these tests apart, or nothing."""
+    name = frame.f_code.co_filename
+    file = os.path.join(CODE, name)
+    return file if file.startswith(CODE) and not file.startswith(TESTS) and name[:1] != "<" else ""
 
 
-def caller(through: set[str]) -> FrameType | None:
-    """Return the innermost frame that is not of such modules, if it is the project's."""
+def is_ours(through: set[str]) -> bool:
+    """Tell whether the project did something: its frame is the innermost one, but for those of some modules."""
     frame = sys._getframe(1)
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] in through | {"sitecustomize"}:
         frame = frame.f_back
-    return frame if frame and is_ours(frame) else None
+    return bool(frame and file_of(frame))
 
 
 def note(event: str, target: str, direct: bool = True) -> None:
-    """Write an event down."""
+    """Write an event down, once for each line of the project."""
     frames, frame = [], sys._getframe(1)
     while frame:
         frames.append(frame)
         frame = frame.f_back
-    ours = [each for each in frames if is_ours(each)]
-    files = [os.path.join(CODE, each.f_code.co_filename) for each in ours]
-    by = f"{files[0].removeprefix(CODE)}:{ours[0].f_lineno}" if ours else ""
+    ours = [(file, each.f_lineno) for each in frames if (file := file_of(each))]
+    by = f"{ours[0][0].removeprefix(CODE)}:{ours[0][1]}" if ours else ""
     if (event, target, by) in SEEN:
         return
     SEEN.add((event, target, by))
-    line = {
-        "event": event,
-        "target": target,
-        "by": by,
-        "direct": direct,  # done by that line, and not by a library that it called
-        "settings": any(file.startswith(SETTINGS) or file.endswith("gunicorn.conf.py") for file in files),
-        "manage": files[-1:] == [CODE + "manage.py"]
-        and all(each.f_code.co_name != "execute_from_command_line" for each in frames),
-        "logs": any(each.f_globals.get("__name__", "").partition(".")[0] == "logging" for each in frames),
-        "time": time.time(),
-    }
+    files, names = [file for file, _ in ours], [each.f_code.co_name for each in frames]
+    line = {"event": event, "target": target, "by": by, "time": time.time()}
+    line["direct"] = direct  # done by that line, and not by a library that it called
+    line["settings"] = any(file.startswith(SETTINGS) or file.endswith("gunicorn.conf.py") for file in files)
+    line["manage"] = files[-1:] == [CODE + "manage.py"] and "execute_from_command_line" not in names
+    line["logs"] = any(each.f_globals.get("__name__", "").startswith("logging") for each in frames)
     descriptor = os.open(EVENTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(descriptor, json.dumps(line).encode() + b"\n")
     os.close(descriptor)
+    if event in STOP:
+        os._exit(0)
 
 
-def unseen(function):
-    """Let a function run once a thread: what it does itself is not noted."""
+def unseen(function: Any) -> Any:
+    """Let what a function does itself go unnoted."""
 
-    def wrapper(*args: object) -> None:
+    def wrapper(*args: Any) -> None:
         if not getattr(thread, "busy", False):
             thread.busy = True
             try:
@@ -107,44 +89,33 @@ def unseen(function):
     return wrapper
 
 
+def text(value: Any, separator: str = "") -> str:
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    return separator.join(os.fsdecode(part) if isinstance(part, (bytes, os.PathLike)) else str(part) for part in parts)
+
+
 @unseen
 def see(event: str, args: tuple) -> None:
-    """See every audit event."""
-    if event == "open":
-        if not isinstance(args[0], (str, bytes)):
-            return
-        path = os.path.abspath(os.fsdecode(args[0]))
+    if event == "open" and isinstance(args[0], (str, bytes)):
         if args[2] & WRITING:
-            note("write", path, bool(caller(OPENERS)))
-            if READ_ONLY and path.startswith(CODE):
-                raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), path)
-        elif caller(OPENERS):
-            note("read", path)
+            note("write", os.path.abspath(text(args[0])), is_ours(OPENERS))
+        elif is_ours(OPENERS) or not os.path.exists(args[0]):
+            note("read", os.path.abspath(text(args[0])), is_ours(OPENERS))
     elif event in PROGRAMS:
-        words = args[0] if event == "os.system" else args[2] if event == "os.spawn" else args[1]
-        words = [words] if isinstance(words, (str, bytes)) else list(words)
-        note("program", " ".join(os.fsdecode(word) for word in words), bool(caller(STARTERS)))
+        note("program", text(args[PROGRAMS[event]], " "), is_ours(STARTERS))
     elif event in ADDRESSES:
-        address = args[:2] if event == "socket.getaddrinfo" else args[-1]
-        address = (address,) if isinstance(address, (str, bytes)) else address
-        note("address", ":".join(os.fsdecode(part) if isinstance(part, bytes) else str(part) for part in address[:2]))
+        note("address", text(args[ADDRESSES[event]], ":"))
     elif event == "sqlite3.connect":
-        note("database", os.path.abspath(os.fsdecode(args[0])) if isinstance(args[0], (str, bytes)) else str(args[0]))
-    elif event == "socket.gethostname" and caller(NAMERS):
-        note("hostname", event)
-    elif event == "import" and caller(IMPORTERS):
+        note("database", os.path.abspath(text(args[0])) if args[0] != ":memory:" else args[0])
+    elif event == "socket.gethostname" and is_ours(NAMERS):
+        note("hostname", "")
+    elif event == "import" and is_ours(IMPORTERS):
         note("import", args[0])
-        return
-    else:
-        return
-    if STOP and event != "sqlite3.connect" and not (event == "open" and not args[2] & WRITING):
-        raise PermissionError("the tests of the factors let this do nothing")
 
 
 @unseen
-def seen(event: str, target: str, through: set[str]) -> None:
-    """Note what has no audit event, when the project did it."""
-    if caller(through):
+def see_ours(event: str, target: str, through: set[str]) -> None:
+    if is_ours(through):
         note(event, target)
 
 
@@ -152,56 +123,42 @@ def watch_environment() -> None:
     """Note the variables that are read; a copy of them all, for a program say, reads none."""
     getitem = os._Environ.__getitem__
 
-    def keys(self: os._Environ) -> object:
-        frame = sys._getframe(1)
-        thread.copying = (id(frame), frame.f_lasti)
+    def keys(self: os._Environ) -> Any:
+        thread.copying = (id(sys._getframe(1)), sys._getframe(1).f_lasti)
         return super(os._Environ, self).keys()
 
-    def read(self: os._Environ, name: str) -> str:
+    def read(self: os._Environ, name: Any) -> str:
         frame = sys._getframe(1)
         copying = (id(frame), frame.f_lasti) == getattr(thread, "copying", None)
         if not copying and frame.f_code.co_name != "__iter__":  # of items() and values()
-            seen("variable", os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name), READERS)
+            see_ours("variable", text(name), READERS)
         return getitem(self, name)
 
     os._Environ.keys, os._Environ.__getitem__ = keys, read
 
 
-def watch_function(name: str, event: str, through: set[str]) -> None:
-    """Note the calls of a function of os."""
-    function = getattr(os, name)
+def watch_function(owner: Any, name: str, event: str, through: set[str]) -> None:
+    """Note the calls of a function that has no audit event."""
+    function = getattr(owner, name)
 
-    def wrapper(*args: object, **options: object) -> object:
-        path = args[0] if args and isinstance(args[0], (str, bytes, os.PathLike)) else name
-        seen(event, os.path.abspath(os.fsdecode(path)), through)
+    def wrapper(*args: Any, **options: Any) -> Any:
+        path = args[0] if args and isinstance(args[0], (str, bytes, os.PathLike)) else ""
+        see_ours(event, os.path.abspath(text(path)), through)
         return function(*args, **options)
 
-    setattr(os, name, wrapper)
+    setattr(owner, name, wrapper)
     for functions in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
-        if function in functions:
-            functions.add(wrapper)
+        functions |= {wrapper} if function in functions else set()
 
 
 class Arguments(list):
     """sys.argv, which notes who looks at it."""
 
 
-def watch_arguments() -> None:
-    """Note who looks at sys.argv."""
-    for name in ("__getitem__", "__contains__", "__iter__", "__len__", "__eq__", "index", "count"):
-
-        def look(self: list, *args: object, method: object = getattr(list, name)) -> object:
-            seen("argv", "sys.argv", set())
-            return method(self, *args)
-
-        setattr(Arguments, name, look)
-    sys.argv = Arguments(sys.argv)
-
-
-def run(script: str, **names: object) -> None:
+def run(script: str, **names: Any) -> None:
     """Run a script of the tests in this process; what it answers is found in a file beside it."""
 
-    def answer(value: object) -> None:
+    def answer(value: Any) -> None:
         with open(f"{script}.new", "w") as file:
             json.dump(value, file, default=str)
         os.replace(f"{script}.new", f"{script}.json")
@@ -210,8 +167,8 @@ def run(script: str, **names: object) -> None:
         exec(compile(file.read(), script, "exec"), {"__name__": "__factors__", "answer": answer, **names})
 
 
-def plain(value: object) -> object:
-    """Return a value so that it can be compared with that of another process: no addresses in memory, sets in order."""
+def plain(value: Any) -> Any:
+    """Return a value so that another process can compare it: no addresses in memory, sets in order."""
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, (set, frozenset)):
@@ -221,62 +178,49 @@ def plain(value: object) -> object:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value)).replace(CODE[:-1], ".")
 
 
-def handler(module: ModuleType) -> None:
-    """Let a request carry a script of the tests, which runs in the middle of Django's handling, as a view does."""
-    get_response = module.BaseHandler._get_response
-
-    def _get_response(self: object, request: object) -> object:
-        from django.http import HttpResponse
-
-        if "HTTP_X_FACTORS" not in request.META:
-            return get_response(self, request)
-        run(request.META["HTTP_X_FACTORS"], request=request)
-        return HttpResponse("done")
-
-    module.BaseHandler._get_response = _get_response
+def answer_request(_: Any, request: Any) -> Any:
+    """Run the script that a request carries, in the middle of Django's handling, where a view would run."""
+    if "HTTP_X_FACTORS" not in request.META:
+        return None
+    run(request.META["HTTP_X_FACTORS"], request=request)
+    return sys.modules["django.http"].HttpResponse("done")
 
 
-def commands(module: ModuleType) -> None:
-    """Note each command of manage.py."""
-    execute = module.BaseCommand.execute
-
-    def noted(self: object, *args: object, **options: object) -> object:
-        unseen(note)("command", type(self).__module__.rpartition(".")[2])
-        return execute(self, *args, **options)
-
-    module.BaseCommand.execute = noted
-
-
-def settings(module: ModuleType) -> None:
-    """Note which settings are loaded."""
-    init = module.Settings.__init__
-
-    def noted(self: object, name: str) -> None:
-        unseen(note)("settings", name)
-        if STOP:
-            os._exit(0)
-        init(self, name)
-
-    module.Settings.__init__ = noted
+# Methods of Django, and what is done before each call; what that returns, if anything, is answered instead.
+CHANGES = {
+    "django.core.handlers.base": ("BaseHandler", "_get_response", answer_request),
+    "django.core.management.base": (
+        "BaseCommand",
+        "execute",
+        lambda self, *_: unseen(note)("command", self.__module__),
+    ),
+    "django.conf": ("Settings", "__init__", lambda _, module: unseen(note)("settings", module)),
+}
 
 
-# What is changed in a module of Django once it is loaded.
-CHANGES = {"django.core.handlers.base": handler, "django.core.management.base": commands, "django.conf": settings}
+def change(module: Any, owner: str, name: str, action: Any) -> None:
+    method = getattr(getattr(module, owner), name)
+    changed = lambda self, *args, **options: action(self, *args) or method(self, *args, **options)  # noqa: E731
+    setattr(getattr(module, owner), name, changed)
 
 
-def find_spec(name: str, path: object = None, target: object = None) -> object:
+def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
     """Load a module of CHANGES, changed; others are not found here."""
-    change = CHANGES.pop(name, None)
-    spec = importlib.util.find_spec(name) if change else None
+    wanted = CHANGES.pop(name, None)
+    spec = importlib.util.find_spec(name) if wanted else None
     if spec:
         load = spec.loader.exec_module
-        spec.loader.exec_module = lambda module: (load(module), change(module))
+        spec.loader.exec_module = lambda module: (load(module), change(module, *wanted))
     return spec
 
 
+if "FACTORS_BUILD" in os.environ:
+    sys.modules["brotli"] = None  # compressing takes four fifths of a build, and nothing here looks at it
 sys.meta_path.insert(0, SimpleNamespace(find_spec=find_spec))
 watch_environment()
-watch_function("stat", "look", OPENERS)
-watch_function("uname", "hostname", NAMERS)
-watch_arguments()
+watch_function(os, "stat", "look", OPENERS)
+watch_function(os, "uname", "hostname", NAMERS)
+for method in ("__getitem__", "__contains__", "__iter__", "__len__", "__eq__", "index", "count"):
+    watch_function(Arguments, method, "argv", set())
+sys.argv = Arguments(sys.argv)
 sys.addaudithook(see)
