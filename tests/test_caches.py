@@ -47,6 +47,8 @@ def test_redis_with_tls_and_a_user(redis_tls, generate: Generate):
     stranger = shell(project, ROUND_TRIP, **DEPLOY, CACHE_URL=redis_tls.url("/0"))
     assert "certificate verify failed" in stranger.stderr
     assert PASSWORD not in stranger.stderr
+    trusting = shell(project, ROUND_TRIP, **DEPLOY, CACHE_URL=redis_tls.url("/0"), CACHE_TLS_VERIFY="false")
+    assert trusting.stdout.strip() == "{'välue'}", trusting.stderr
 
 
 def test_memcached_on_two_servers(memcached, generate: Generate):

@@ -115,7 +115,7 @@ def _check_server(config: dict[str, Any], parts: SplitResult) -> None:
     if not config["NAME"] and "service" not in options:
         raise InvalidError("names no database")
     if options & REPEATED or (config["HOST"] and "host" in options) or (config["PORT"] and "port" in options):
-        raise InvalidError("has an option for what stands before the ?: write it there alone")
+        raise InvalidError("has a part of the address twice: remove the option after the ?")
     if config["HOST"].startswith("/"):  # a socket: urllib lower-cases hosts, and paths have case
         config["HOST"] = unquote(parts.netloc.rpartition("@")[2].partition(":")[0])
 

@@ -78,7 +78,7 @@ def parse_directory(url: str, usual: str) -> Path:
     path = (BASE_DIR / unquote(parts.path)).resolve()
     inside = path.is_relative_to(BASE_DIR) and not path.is_relative_to(BASE_DIR / usual)
     if inside or BASE_DIR.is_relative_to(path):
-        raise InvalidError(f"is or holds a directory of the code: write file:{usual}, or a directory elsewhere")
+        raise InvalidError(f"is inside the project or contains it: write file:{usual}, or a directory elsewhere")
     return path
 
 

@@ -97,7 +97,7 @@ def uploads(url: str) -> Service:
     from botocore.utils import is_valid_endpoint_url, is_valid_ipv6_endpoint_url
 
     if endpoint and not (is_valid_endpoint_url(endpoint) or is_valid_ipv6_endpoint_url(endpoint)):
-        raise InvalidError("has an endpoint that its client refuses: hosts have letters, digits, dots and hyphens")
+        raise InvalidError("has an endpoint that boto3 refuses: a host has letters, digits, dots and hyphens")
     # Custom endpoints rarely have a certificate for each bucket's host, so the bucket is in the path. Amazon's buckets
     # have hosts of their own, in the bucket's region.
     style = {"addressing_style": "path" if endpoint else "virtual", "us_east_1_regional_endpoint": "regional"}

@@ -97,7 +97,7 @@ CACHES = {"default": attached["cache"].setting}
 MAILERS = {"default": attached["mail"].setting}
 TASKS = {"default": attached["tasks"].setting}
 if any(attached["uploads"].holds(service) for service in attached.values()):
-    env.add_problem("STORAGE_URL", "would publish the database or the mails, which are in that directory", "file:media")
+    env.add_problem("STORAGE_URL", "would publish the database or the mail, which lies in that directory", "file:media")
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.parsed(
     "DEFAULT_FROM_EMAIL", values.address, default="webmaster@localhost", example="site@example.com"
 )

@@ -21,7 +21,7 @@ def secret_key(value: str) -> str:
     if value.startswith(django.SECRET_KEY_INSECURE_PREFIX):
         raise InvalidError(f"starts with {django.SECRET_KEY_INSECURE_PREFIX}, as public keys do, and DEBUG is off")
     if "$(" in value or "${" in value:
-        raise InvalidError("holds a command or variable that no shell has replaced")
+        raise InvalidError("contains $( or ${, which no shell has expanded")
     length, unique = django.SECRET_KEY_MIN_LENGTH, django.SECRET_KEY_MIN_UNIQUE_CHARACTERS
     if len(value) < length or len(set(value)) < unique:
         raise InvalidError(f"is too weak: a key has {length} characters or more, at least {unique} different ones")
@@ -33,7 +33,7 @@ def host(value: str) -> str:
     if value == "*":
         return value
     if not value.isascii():
-        raise InvalidError("has a name that is not in ASCII: write it in its form with xn--")
+        raise InvalidError("has a name that is not ASCII: write its form that starts with xn--")
     try:
         if value.startswith("["):
             return f"[{IPv6Address(value.removeprefix('[').removesuffix(']'))}]"
@@ -42,7 +42,7 @@ def host(value: str) -> str:
     except ValueError:
         raise InvalidError("has a value that is no IP address") from None
     if not NAME.fullmatch(value) or value.lower() in ("none", "null"):
-        raise InvalidError("has a value that is no host: write neither scheme nor port nor path")
+        raise InvalidError("has a value that is not a host: leave out the scheme, port and path")
     return value
 
 
@@ -53,9 +53,9 @@ def origin(value: str) -> str:
     parent = name.removeprefix("*.")
     whole = f"{parts.scheme}://{parts.netloc}"
     if parts.scheme not in DEFAULT_PORTS or value != whole or parent.startswith((".", "*")):
-        raise InvalidError("has a value that is no origin: write a scheme and a host, with neither user nor path")
+        raise InvalidError("has a value that is not an origin: write a scheme and a host, without user and path")
     if name != parent and "." not in parent:
-        raise InvalidError("trusts all names of a top-level domain")
+        raise InvalidError("trusts every site of a top-level domain")
     if parts.port == DEFAULT_PORTS[parts.scheme]:
         raise InvalidError("has the default port, which browsers leave out")
     host(parent)

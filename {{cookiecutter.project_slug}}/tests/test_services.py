@@ -58,7 +58,7 @@ REFUSED = {
         "transaction_mode that is not one of": "sqlite:///db.sqlite3?transaction_mode=foo",
         "isolation_level that is not one of": "postgres://user:s3cret@db/name?isolation_level=foo "
         "mysql://user:s3cret@db/name?isolation_level=foo",
-        "option for what stands before the ?": "postgres://user:s3cret@db/name?dbname=other mysql://db/name?database=x "
+        "has a part of the address twice": "postgres://user:s3cret@db/name?dbname=other mysql://db/name?database=x "
         "postgres://user:s3cret@db/name?host=other postgres://user:s3cret@db/name?user=other",
         "ssl-mode that is not one of": "mysql://user:s3cret@db/name?ssl-mode=foo",
         "needs a certificate": "mysql://user:s3cret@db/name?ssl-mode=VERIFY_CA",
@@ -88,12 +88,12 @@ REFUSED = {
         "port of another scheme": "smtp+tls://a:s3cret@mail:465 smtp://mail:465 smtps://a:s3cret@mail:587",
         "password without a user": "smtp://s3cret@mail.example smtp://:s3cret@mail.example",
         "names no directory": "file: file:/// file://s3cret/mail",
-        "directory of the code": "file:templates file:media",
+        "inside the project or contains it": "file:templates file:media",
     },
     services.uploads: {
         "start with a scheme": "media s3://bucket?endpoint=store.example",
         "names no directory": "file: file:media?s3cret",
-        "directory of the code": "file:. file:.. file:config file:static file:mail file:media/../templates "
+        "inside the project or contains it": "file:. file:.. file:config file:static file:mail file:media/../templates "
         f"file:{BASE} file:{BASE}/.git file:{BASE.parent}",
         "unknown scheme": "gs://bucket",
         "no bucket": "s3:// s3://key:s3cret@bucket s3://Bucket",
@@ -120,7 +120,7 @@ def test_what_would_be_silently_wrong_is_refused(read, url, problem, clients):
 
 @NEEDS_BOTO
 def test_a_host_that_boto_refuses_is_refused():
-    with pytest.raises(InvalidError, match="endpoint that its client refuses"):
+    with pytest.raises(InvalidError, match="endpoint that boto3 refuses"):
         services.uploads("s3://bucket?endpoint=http://minio_1:9000")
 
 

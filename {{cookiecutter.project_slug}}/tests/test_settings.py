@@ -101,7 +101,7 @@ def test_a_wrong_variable_ends_the_process_by_name_with_an_example_that_works(na
 def test_a_host_has_no_scheme(settings_of, capsys):
     with pytest.raises(SystemExit):
         settings_of(**PRODUCTION | {"ALLOWED_HOSTS": "https://www.example.com"})
-    assert "ALLOWED_HOSTS has a value that is no host: write neither scheme" in capsys.readouterr().err
+    assert "ALLOWED_HOSTS has a value that is not a host: leave out the scheme" in capsys.readouterr().err
 
 
 def test_uploads_publish_neither_the_database_nor_the_mails(settings_of, capsys):
