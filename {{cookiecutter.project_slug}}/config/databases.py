@@ -67,7 +67,7 @@ def _postgresql(url: str, hosts: list[SplitResult], conn_max_age: int) -> Servic
     config["DISABLE_SERVER_SIDE_CURSORS"] = options.pop("disable_server_side_cursors", False)
     if options.get("pool"):
         config["CONN_MAX_AGE"] = 0  # Django refuses a pool of persistent connections
-    return Service(config, f"PostgreSQL at {config['HOST'] or 'a socket'}")
+    return Service(config | {"ENGINE": "config.postgresql"}, f"PostgreSQL at {config['HOST'] or 'a socket'}")
 
 
 def _mysql(url: str, parts: SplitResult, conn_max_age: int) -> Service:
