@@ -1,6 +1,7 @@
 """CACHE_URL attaches a cache, SESSION_ENGINE puts sessions there, /readyz counts it then."""
 
 from collections.abc import Callable
+from html import escape
 from urllib.parse import quote
 
 import pytest
@@ -135,6 +136,13 @@ def test_a_cache_that_is_down_is_named_where_sessions_live_in_it(cache, request,
             assert PASSWORD not in process.output
     for process in web:
         wait_until_ready(process)
+
+
+def test_the_first_page_names_the_cache_and_not_its_password(redis, generate: Generate):
+    page = generate().serve(**DEPLOY, DEBUG="true", CACHE_URL=redis.url("/1")).get("/").text
+    assert "Redis at 127.0.0.1" in page
+    assert quote(PASSWORD, "") not in page
+    assert escape(PASSWORD) not in page
 
 
 def test_asking_often_leaves_no_connections_behind(redis, generate: Generate):

@@ -149,6 +149,12 @@ def test_static_files_have_hashed_names_and_stay_in_caches_for_ever(server: Serv
     assert int(age[1]) >= 31536000
 
 
+def test_pages_that_name_no_icon_get_the_one_with_a_hash(server: Server):
+    answer = server.get("/favicon.ico", HTTPS)
+    assert answer.status == 302
+    assert re.fullmatch(r"/static/favicon\.[0-9a-f]{12}\.svg", answer.headers["Location"])
+
+
 def test_static_files_are_compressed_for_those_who_can_read_it(server: Server):
     path = stylesheet(server)
     plain = server.get(path, HTTPS)

@@ -38,10 +38,10 @@ class BrokenCache(Cache):
 def set_cache(settings):
     """Return a function that attaches a cache and puts the sessions there."""
 
-    def attach(backend: type[Cache]) -> None:
+    def attach(backend: type[Cache], engine: str = "cache") -> None:
         Cache.opened = Cache.closed = 0
         settings.CACHES = {"default": {"BACKEND": f"{__name__}.{backend.__name__}"}}
-        settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+        settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
 
     return attach
 
@@ -73,13 +73,14 @@ def test_readyz_names_a_database_that_is_not_there_or_empty(client, monkeypatch,
         health.check_database()
 
 
+@pytest.mark.parametrize("engine", ["cache", "cached_db"])
 @pytest.mark.django_db(databases="__all__")
-def test_readyz_asks_the_cache_when_sessions_live_there(client, set_cache):
-    set_cache(Cache)
+def test_readyz_asks_the_cache_when_sessions_live_there(engine, client, set_cache):
+    set_cache(Cache, engine)
     response = client.get("/readyz")
     assert response.status_code == 200
     assert "cache: ok\n" in response.text
-    set_cache(BrokenCache)
+    set_cache(BrokenCache, engine)
     response = client.get("/readyz")
     assert response.status_code == 503
     assert "cache: failed\n" in response.text
@@ -120,8 +121,8 @@ def test_a_stuck_service_counts_as_failed_and_is_asked_once(monkeypatch):
     assert len(asked) == 2
 
 
-def test_a_service_that_is_back_counts_again():
-    answers = [ConnectionError("gone"), None]
+def test_a_service_that_is_back_counts_again(caplog):
+    answers = [ConnectionError("gone\nor slow"), None]
 
     def check():
         if error := answers.pop(0):
@@ -129,4 +130,5 @@ def test_a_service_that_is_back_counts_again():
 
     probe = health.Probe("database", check)
     assert isinstance(probe.error(), ConnectionError)
+    assert caplog.messages == ["database is not ready: ConnectionError: gone or slow"]
     assert probe.error() is None

@@ -72,7 +72,7 @@ class TestLostTasks:
         lost = running_on("dead")
         heartbeat.requeue_lost_tasks(30)
         lost.refresh_from_db()
-        assert lost.status == TaskResultStatus.READY
+        assert (lost.status, lost.started_at) == (TaskResultStatus.READY, None)
         assert DBTaskResult.objects.ready().get() == lost
         assert f"Task id={lost.pk} path=jobs.tasks.send_greeting lost its worker: queued again" in caplog.text
         assert not Heartbeat.objects.exists()
