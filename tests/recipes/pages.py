@@ -76,5 +76,5 @@ def check_everything(project: Project) -> None:
     uv = executable("uv")
     command(project, uv, "run", "ruff", "check")
     command(project, uv, "run", "ruff", "format", "--check")
-    command(project, uv, "run", "mypy")
+    command(project, uv, "run", "--env-file", ".env.example", "mypy", ".")
     command(project, uv, "run", "pytest", "-q", seconds=600)
