@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,10 +45,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
         skipped = pytest.skip.Exception(f"{broken.what}: see {broken.factor}", _use_item_location=True)
         outcome = pytest.fail.Exception(str(broken), pytrace=False) if fails else skipped
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        frame = error.__traceback__
-        while frame.tb_next and frame.tb_next.tb_frame.f_code.co_filename.startswith(str(PROJECT / "tests")):
-            frame = frame.tb_next
-        where = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
+        frames = [each for each in extract_tb(error.__traceback__) if each.filename.startswith(str(PROJECT / "tests"))]
+        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
         what = f"{item.module.FACTOR}: this test cannot go on, at {where}: {type(error).__name__}: {error}"
         outcome = pytest.fail.Exception(what, pytrace=False)
     raise outcome

@@ -30,6 +30,7 @@ from django.conf import settings
 from tests.factors import work
 
 PROJECT = Path(__file__).parents[2]
+SETTINGS = settings.SETTINGS_MODULE  # while they are loaded: fixtures of other tests override settings
 WATCH = Path(__file__).parent / "watch"
 KEY = secrets.token_urlsafe(50)
 SECONDS = 30.0  # until what must happen counts as missing
@@ -235,7 +236,7 @@ class Place:
         home, tmp, media, mail = (self.root / name for name in ("home", "tmp", "media", "mail"))
         for directory in (home, tmp, media, mail):
             directory.mkdir(parents=True, exist_ok=True)
-        module = Path(sys.modules[settings.SETTINGS_MODULE].__file__ or "").relative_to(PROJECT)
+        module = Path(sys.modules[SETTINGS].__file__ or "").relative_to(PROJECT)
         module = code / (module.parent if module.name == "__init__.py" else module)
         left_out = ("DEBUG", "PORT", "PROCFILE", "LOG_FORMAT")
         self.environment = {name: value for name, value in example().items() if name not in left_out} | work.ENVIRONMENT

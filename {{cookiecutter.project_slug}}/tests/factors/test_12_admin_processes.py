@@ -9,9 +9,7 @@ Not testable here: that nobody runs a command on a laptop against production's d
 import sys
 from pathlib import Path
 
-from django.conf import settings
-
-from tests.factors.deploy import Factor, answered, example, given, held, own, procfile
+from tests.factors.deploy import SETTINGS, Factor, answered, example, given, held, own, procfile
 
 FACTOR = Factor("XII Admin processes")
 SELF = """
@@ -63,8 +61,8 @@ def test_no_process_and_no_script_chooses_other_settings(deploy, day):
     commands += [f'"{sys.executable}" {path}' for path in scripts if path.stem != "conftest"]
     ran = [day.web, day.worker, day.release, *(place.run(command, 20, FACTORS_STOP="1") for command in commands)]
     others = {f"`{each.command}`: {event['target']}" for each in ran for event in each.events("settings")}
-    others = sorted(each for each in others if not each.endswith(f": {settings.SETTINGS_MODULE}"))
-    what = f"not all processes run with {settings.SETTINGS_MODULE}: {'; '.join(others)}"
+    others = sorted(each for each in others if not each.endswith(f": {SETTINGS}"))
+    what = f"not all processes run with {SETTINGS}: {'; '.join(others)}"
     FACTOR.demand(not others, what, "use one settings module, and variables for what differs")
 
 

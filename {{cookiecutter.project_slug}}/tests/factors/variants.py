@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
-
-from tests.factors.deploy import Place, documented, given, own
+from tests.factors.deploy import SETTINGS, Place, documented, given, own
 
 # Tried for each variable, besides its example and the words that describe it: what is refused says nothing.
 VALUES = """true false 1 0 73571 another another.example.com https://another.example.com another@example.com
@@ -91,6 +89,6 @@ def load_variants(place: Place) -> Variants:
     words = {name: [word.strip("(),.:;`'") for word in above.split()] for name, (_, _, above) in documented().items()}
     values = {name: list(filter(None, dict.fromkeys([documented()[name][1], *VALUES, *words[name]]))) for name in words}
     examples = {name: value for name, (_, value, _) in documented().items() if name not in KEPT}
-    names = {"own": own(), "candidates": values, "examples": examples, "module": settings.SETTINGS_MODULE}
+    names = {"own": own(), "candidates": values, "examples": examples, "module": SETTINGS}
     found = place.ask(given(LOAD, **names), load="os")
     return Variants(*found, place.processes[-1].events())
