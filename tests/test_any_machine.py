@@ -127,7 +127,7 @@ def test_no_uv(shell, checkout, machine):
     user = shell(checkout, machine())
     user.type("pip install cookiecutter")
     assert start(user, "cookiecutter")[1] == "python3.13 -m venv .venv"
-    user.type("pytest --ignore tests/factors")
+    user.type("pytest")
 
 
 def test_the_only_python_is_too_old(shell, checkout, machine):

@@ -120,6 +120,7 @@ def test_ctrl_c_leaves_a_directory_without_env_that_can_be_generated_again(start
 
 def test_a_full_disk_leaves_no_half_of_an_env_and_says_so(tmp_path):
     (tmp_path / ".env.example").write_text("SECRET_KEY=public\n" + "# and so on\n" * 100)
+    (tmp_path / "manage.py").touch()
     (tmp_path / "hook.py").write_text(rendered_hook("post_gen_project.py"))
     limited = ["sh", "-ec", 'ulimit -f 1; exec "$@"', "sh", sys.executable, "hook.py"]  # one block a file
     result = run(limited, tmp_path, {"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
