@@ -16,20 +16,18 @@ import pytest
 from django.db import connection
 
 from tests.factors.day import LOGIN, Day, watch_a_day, why
-from tests.factors.deploy import ALLOWED, KEYS, PROJECT, Broken, Place, Process, git, held
-from tests.factors.variants import Variants, load_variants
+from tests.factors.deploy import ALLOWED, KEYS, PROJECT, Broken, Place, Process, held
+from tests.factors.variants import load_variants
 
 SECONDS_TO_START = 6.0  # about one on a quiet machine; 12factor.net says "a few"
 
 
 def pytest_collection_modifyitems() -> None:
-    """Refuse what pyproject.toml says and nobody reads."""
     if unknown := sorted(ALLOWED.keys() - KEYS):
         raise pytest.UsageError(f"[tool.factors] in pyproject.toml knows no {unknown}, only {sorted(KEYS)}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the team has allowed."""
     for key, values in ALLOWED.items():
         terminalreporter.write_line(f"[tool.factors] in pyproject.toml allows {key}: {', '.join(values)}")
 
@@ -40,10 +38,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         return (yield)
     except Broken as broken:
-        fails = broken.factor == item.module.FACTOR and not broken.told
-        broken.told = broken.told or fails
-        skipped = pytest.skip.Exception(f"{broken.what}: see {broken.factor}", _use_item_location=True)
-        outcome = pytest.fail.Exception(str(broken), pytrace=False) if fails else skipped
+        outcome = pytest.skip.Exception(f"{broken.what}: see {broken.factor}", _use_item_location=True)
+        if broken.factor == item.module.FACTOR and not broken.told:
+            broken.told, outcome = True, pytest.fail.Exception(str(broken), pytrace=False)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         frames = [each for each in extract_tb(error.__traceback__) if each.filename.startswith(str(PROJECT / "tests"))]
         where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
@@ -63,18 +60,14 @@ def copy(source: Path, target: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def build(tmp_path_factory: pytest.TempPathFactory) -> Process:
     """Clone what git holds, and nothing else, and build it: without a secret, a database or the network."""
-    root = tmp_path_factory.mktemp("build").resolve()
+    place = Place((root := tmp_path_factory.mktemp("build").resolve()) / "code", root)
     for name in held():
-        (root / "code" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(PROJECT / name, root / "code" / name, follow_symlinks=False)
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "One commit"]):
-        git(*command, directory=root / "code")
-    place = Place(root / "code", root)
+        (place.code / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(PROJECT / name, place.code / name, follow_symlinks=False)
     place.environment["SECRET_KEY"] = "for-the-build-" * 4
-    yield place.run("python manage.py collectstatic --noinput", 300, FACTORS_BUILD="1")
-    place.close()
+    return place.run("python manage.py collectstatic --noinput", 300, FACTORS_BUILD="1")
 
 
 class Databases:
@@ -105,17 +98,15 @@ class Databases:
     def migrated(self) -> str:
         """Return the URL of a new database with what the release makes, and that user."""
         original = urlsplit(self.place.environment["DATABASE_URL"]).path[1:]
-        if self.server.scheme.startswith("postgres"):
-            return self.empty(original)
-        new = self.empty()
-        if self.server.scheme != "sqlite":
+        new = self.empty(original if self.server.scheme.startswith("postgres") else "")
+        if self.server.scheme.startswith("mysql"):
             self.place.run(self.place.command("release"), 300, DATABASE_URL=new)
-            return new
-        if not Path(original).exists():
+        elif self.server.scheme == "sqlite" and not Path(original).exists():
             what = "DATABASE_URL does not say where the release makes its tables"
             raise Broken("IV Backing services", what, "read DATABASE_URL in the settings")
-        with closing(sqlite3.connect(original)) as one, closing(sqlite3.connect(urlsplit(new).path[1:])) as other:
-            one.backup(other)
+        elif self.server.scheme == "sqlite":
+            with closing(sqlite3.connect(original)) as one, closing(sqlite3.connect(urlsplit(new).path[1:])) as other:
+                one.backup(other)
         return new
 
 
@@ -124,31 +115,26 @@ def databases(build: Process, tmp_path_factory: Any, django_db_blocker: Any) -> 
     """Release once, and return what makes databases; they are gone after the tests."""
     if build.popen.returncode:
         raise why(build)
-    place = Place(build.place.code, tmp_path_factory.mktemp("databases"))
-    try:
-        found = Databases(place, django_db_blocker.unblock)
-        yield found
-        force = " WITH (FORCE)" if found.server.scheme.startswith("postgres") else ""
-        for name in found.names:
-            found.administer(f"DROP DATABASE {name}{force}")
-    finally:
-        place.close()
+    found = Databases(Place(build.place.code, tmp_path_factory.mktemp("databases")), django_db_blocker.unblock)
+    yield found
+    force = " WITH (FORCE)" if found.server.scheme.startswith("postgres") else ""
+    for name in found.names:
+        found.administer(f"DROP DATABASE {name}{force}")
 
 
 @pytest.fixture(scope="session")
 def first_web(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """Return the first web process of all: where it does not start within seconds, nothing else is tried."""
     place = Place(databases.place.code, tmp_path_factory.mktemp("first"), databases.migrated())
+    plain = place.run(f'"{sys.executable}" -c "import django.contrib.admin.sites, gunicorn.app.wsgiapp"')
     try:
         web = place.web()
-        if web.seconds > SECONDS_TO_START:  # or is the machine busy with something else?
-            plain = place.run(f'"{sys.executable}" -c "import django.contrib.admin.sites, gunicorn.app.wsgiapp"')
-            if web.seconds > SECONDS_TO_START + 6 * plain.seconds:
-                what = f"the web process takes {web.seconds:.1f} s to start"
-                raise Broken("IX Disposability", what, "do in the build or the release what takes so long")
+        if web.seconds > SECONDS_TO_START + 6 * plain.seconds:  # a busy machine takes longer for everything
+            what = f"the web process takes {web.seconds:.1f} s to start"
+            raise Broken("IX Disposability", what, "do in the build or the release what takes so long")
         yield web
     except Broken as broken:
-        raise why(place.processes[0], broken) from None
+        raise why(place.processes[-1], broken) from None
     finally:
         place.close()
 
@@ -159,9 +145,8 @@ def deploy(first_web: Process, databases: Databases, tmp_path: Path) -> Iterator
     places: list[Place] = []
 
     def make(*, own_code: bool = False, database: str = "", **variables: str) -> Place:
-        root = tmp_path / f"place{len(places)}"
-        code = copy(first_web.place.code, root / "code") if own_code else first_web.place.code
-        places.append(Place(code, root, database or databases.migrated()))
+        root, code = tmp_path / f"place{len(places)}", first_web.place.code
+        places.append(Place(copy(code, root / "code") if own_code else code, root, database or databases.migrated()))
         places[-1].environment |= variables
         return places[-1]
 
@@ -171,7 +156,7 @@ def deploy(first_web: Process, databases: Databases, tmp_path: Path) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def variants(first_web: Process, tmp_path_factory: pytest.TempPathFactory) -> Variants:
+def variants(first_web: Process, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return what each variable changes."""
     return load_variants(Place(first_web.place.code, tmp_path_factory.mktemp("variants")))
 
@@ -179,16 +164,15 @@ def variants(first_web: Process, tmp_path_factory: pytest.TempPathFactory) -> Va
 @pytest.fixture(scope="session")
 def lock_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the programs of an environment made of uv.lock, without development's, or else of this one."""
-    root = tmp_path_factory.mktemp("lock").resolve()
-    place = Place(PROJECT, root)
-    place.environment |= {name: value for name, value in os.environ.items() if name.startswith("UV_")}
-    place.environment |= {"HOME": os.environ.get("HOME", ""), "UV_PROJECT_ENVIRONMENT": str(root / "venv")}
+    place = Place(PROJECT, tmp_path_factory.mktemp("lock"))
+    place.environment |= {name: value for name, value in os.environ.items() if name.startswith("UV_") or name == "HOME"}
+    place.environment["UV_PROJECT_ENVIRONMENT"] = str(place.root / "venv")
     python = f"--no-python-downloads --python '{sys.executable}'"
     sync = place.run(f"uv sync --locked --offline --no-dev --quiet --compile-bytecode {python}", 300)
     if "needs to be updated" in sync.printed("err"):
         what = "uv.lock does not fit pyproject.toml"
         raise Broken("II Dependencies", what, "run `uv lock` and commit uv.lock", sync.tail)
-    return root / "venv" / "bin" if not sync.popen.returncode else Path(sys.executable).parent
+    return place.root / "venv" / "bin" if not sync.popen.returncode else Path(sys.executable).parent
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ import time
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -29,10 +28,8 @@ from django.conf import settings
 
 from tests.factors import work
 
-PROJECT = Path(__file__).parents[2]
+PROJECT, KEY = Path(__file__).parents[2], secrets.token_urlsafe(50)
 SETTINGS = settings.SETTINGS_MODULE  # while they are loaded: fixtures of other tests override settings
-WATCH = Path(__file__).parent / "watch"
-KEY = secrets.token_urlsafe(50)
 SECONDS = 30.0  # until what must happen counts as missing
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 ALLOWED: dict[str, list[str]] = PYPROJECT.get("tool", {}).get("factors", {})
@@ -57,14 +54,13 @@ class Factor(str):
 
     def allow_only(self, key: str, found: dict[str, str], what: str, instead: str) -> None:
         """Raise Broken for what was found (names, with words for each) and pyproject.toml does not allow."""
-        patterns = ALLOWED.get(key, [])
-        unneeded = [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in found)]
+        unneeded = [pattern for pattern in ALLOWED.get(key, []) if not any(fnmatch(name, pattern) for name in found)]
         says = f"[tool.factors] allows {key} = {json.dumps(unneeded)}, and nothing needs it any more"
         self.demand(not unneeded, says, "delete it from pyproject.toml")
-        rest = {name: words for name, words in found.items() if not any(fnmatch(name, each) for each in patterns)}
-        allow = f"{key} = {json.dumps(sorted(rest))}"
+        rest = sorted(name for name in found if not any(fnmatch(name, pattern) for pattern in ALLOWED.get(key, [])))
         if rest:
-            raise Broken(self, f"{what}: {'; '.join(rest.values())}", instead, allow=allow)
+            what += f": {'; '.join(found[name] for name in rest)}"
+            raise Broken(self, what, instead, allow=f"{key} = {json.dumps(rest)}")
 
 
 def wait(condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
@@ -97,36 +93,35 @@ def example() -> dict[str, str]:
     return {name: value for name, (is_set, value, _) in documented().items() if is_set}
 
 
-def git(*arguments: str, directory: Path = PROJECT) -> str:
-    """Return what git prints, with nobody's configuration; nothing where it fails or is not there."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    command = ["git", "-c", "user.name=factors", "-c", "user.email=factors@example.com", *arguments]
-    with suppress(OSError):
-        return os.fsdecode(subprocess.run(command, cwd=directory, env=environment, capture_output=True).stdout)
-    return ""
-
-
 @cache
 def held() -> frozenset[str]:
-    """Return the files that git holds, or would if everything were committed that was here before this test run."""
-    tracked = git("ls-files", "-z").split("\0")
-    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    if not any(listed):  # no git
+    """Return the files that git holds, or would hold if everything were committed; without git all that are here."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    names: list[str] = []
+    with suppress(OSError):
+        listed = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True).stdout
+        names = os.fsdecode(listed).split("\0")
+    if not any(names):
         without = {".venv", ".env", "staticfiles", "media", "mail", "__pycache__", "node_modules", "db.sqlite3"}
-        paths = [path.relative_to(PROJECT) for path in PROJECT.rglob("*")]
-        listed = [str(path) for path in paths if not without & set(path.parts)]
-    started = psutil.Process(os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else None).create_time()
-    if hasattr(time, "CLOCK_BOOTTIME"):  # Linux, where psutil knows the time of the boot in whole seconds
-        started += time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - psutil.boot_time()
-    files = [name for name in listed if (PROJECT / name).is_file() or (PROJECT / name).is_symlink()]
-    return frozenset(name for name in files if name in tracked or (PROJECT / name).lstat().st_mtime < started + 0.1)
+        names = [str(path.relative_to(PROJECT)) for path in PROJECT.rglob("*") if not without & set(path.parts)]
+    return frozenset(name for name in names if (PROJECT / name).is_file() or (PROJECT / name).is_symlink())
+
+
+def modules() -> list[str]:
+    """Return the modules in the project's packages, by their dotted names."""
+    paths = [Path(name) for name in sorted(held()) if name.endswith(".py")]
+    paths = [path for path in paths if f"{path.parts[0]}/__init__.py" in held()]
+    return [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
 
 
 def own() -> set[str]:
-    """Return the names of the project's own packages and modules."""
-    tops = {Path(name).parts[0].removesuffix(".py") for name in held() if name.endswith(".py")}
-    return tops - {"tests", "conftest", "gunicorn.conf"}
+    """Return the names of the project's packages, and of the modules beside them."""
+    return {Path(name).parts[0].removesuffix(".py") for name in held() if name.endswith(".py")} - {"tests", "conftest"}
+
+
+def given(code: str, **names: object) -> str:
+    return "".join(f"{name} = {value!r}\n" for name, value in names.items()) + code
 
 
 def free_port() -> int:
@@ -135,26 +130,22 @@ def free_port() -> int:
             return listener.getsockname()[1]
 
 
-def given(code: str, **names: object) -> str:
-    return "".join(f"{name} = {value!r}\n" for name, value in names.items()) + code
-
-
 def answered(script: Path) -> Any:
-    file = Path(f"{script}.json")
-    return json.loads(file.read_text()) if file.exists() else None
+    return json.loads(script.with_suffix(".json").read_text()) if script.with_suffix(".json").exists() else None
 
 
-@dataclass(eq=False)
 class Process:
     """A running command, in a session of its own; its output and events are in files."""
 
-    command: str
-    place: "Place"
-    port: int
-    files: Path
-    popen: subprocess.Popen
-    begun: float = field(default_factory=time.time)
-    seconds: float = 0.0  # until it answered, or ended
+    def __init__(self, command: str, place: "Place", environment: dict[str, str]) -> None:
+        self.command, self.place, self.begun, self.seconds = command, place, time.time(), 0.0
+        self.port, self.files = int(environment["PORT"] or 0), Path(environment["FACTORS_EVENTS"])
+        # A simple command takes the place of the shell, so that exit codes and signals are its own.
+        simple = not set(command) & set("&|;<>()`") and command.split()[0] != "exec" and "=" not in command.split()[0]
+        shell = ["/bin/sh", "-c", f"exec {command}" if simple else command]
+        options = {"cwd": place.code, "env": environment, "stdin": subprocess.DEVNULL, "start_new_session": True}
+        with self.files.with_suffix(".out").open("w") as out, self.files.with_suffix(".err").open("w") as err:
+            self.popen = subprocess.Popen(shell, stdout=out, stderr=err, **options)
 
     def printed(self, stream: str = "out") -> str:
         return self.files.with_suffix(f".{stream}").read_text(errors="replace")
@@ -164,9 +155,7 @@ class Process:
         return "\n".join([*self.printed().splitlines()[-6:], *self.printed("err").splitlines()[-4:]])
 
     def events(self, *kinds: str) -> list[dict[str, Any]]:
-        """Return what the watch has noted so far."""
-        file = self.files.with_suffix(".events")
-        lines = file.read_text().splitlines() if file.exists() else []
+        lines = self.files.read_text().splitlines() if self.files.exists() else []
         return [event for event in map(json.loads, lines) if not kinds or event["event"] in kinds]
 
     def members(self) -> list[psutil.Process]:
@@ -185,18 +174,17 @@ class Process:
     def get(self, path: str, cookies: dict[str, str] | None = None, **headers: str) -> SimpleNamespace:
         """Request a path as the proxy of a platform does, which ended TLS; cookies that come back are kept."""
         cookies = {} if cookies is None else cookies
+        headers = {"Host": "localhost", "X-Forwarded-Proto": "https"} | headers
+        headers |= {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())} if cookies else {}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
-        sent = {"Host": "localhost", "X-Forwarded-Proto": "https"} | headers
-        sent |= {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())} if cookies else {}
         try:
-            connection.request("GET", path, headers=sent)
+            connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             answer.read()
         finally:
             connection.close()
-        for cookie in answer.headers.get_all("Set-Cookie") or []:
-            name, _, value = cookie.partition(";")[0].partition("=")
-            cookies[name] = value
+        pairs = [each.partition(";")[0].partition("=") for each in answer.headers.get_all("Set-Cookie") or []]
+        cookies |= {name: value for name, _, value in pairs}
         return SimpleNamespace(status=answer.status, headers=answer.headers)
 
     def answers(self) -> bool:
@@ -219,8 +207,7 @@ class Process:
         """Return the exit code of what is about to end, or None when it still runs after so many seconds."""
         if not wait(lambda: self.popen.poll() is not None and not self.members(), seconds):
             return None
-        code = self.popen.wait()
-        return 0 if code == -signal.SIGTERM and "&" in self.command else code  # the shell's own end
+        return 0 if self.popen.poll() == -signal.SIGTERM and "&" in self.command else self.popen.poll()  # the shell's
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
@@ -245,19 +232,12 @@ class Place:
         self.environment |= {"STORAGE_URL": f"file:{media}", "EMAIL_URL": f"file:{mail}", "HOME": str(home)}
         self.environment |= {"TMPDIR": str(tmp), "FACTORS_SETTINGS": str(module), "PYTHONWARNINGS": "ignore"}
         self.environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+        self.environment |= {"PYTHONPATH": str(Path(__file__).parent / "watch"), "FACTORS_CODE": str(code)}
 
     def start(self, command: str, **variables: str) -> Process:
         """Start a command, through the shell as honcho and platforms do, on a free port."""
-        files = self.root / f"{len(self.processes)}"
-        watched = {"PYTHONPATH": str(WATCH), "FACTORS_EVENTS": f"{files}.events", "FACTORS_CODE": str(self.code)}
-        environment = {"PORT": str(free_port()), **self.environment, **watched, **variables}
-        # A simple command takes the place of the shell, so that exit codes and signals are its own.
-        simple = not set(command) & set("&|;<>()`") and command.split()[0] != "exec" and "=" not in command.split()[0]
-        shell = ["/bin/sh", "-c", f"exec {command}" if simple else command]
-        options = {"cwd": self.code, "env": environment, "stdin": subprocess.DEVNULL, "start_new_session": True}
-        with files.with_suffix(".out").open("w") as out, files.with_suffix(".err").open("w") as err:
-            popen = subprocess.Popen(shell, stdout=out, stderr=err, **options)
-        self.processes.append(Process(command, self, int(environment["PORT"] or 0), files, popen))
+        fresh = {"PORT": str(free_port()), "FACTORS_EVENTS": f"{self.root}/{len(self.processes)}.events"}
+        self.processes.append(Process(command, self, self.environment | fresh | variables))
         return self.processes[-1]
 
     def run(self, command: str, seconds: float = 60.0, **variables: str) -> Process:
@@ -297,8 +277,7 @@ class Place:
 
     def asking(self, code: str, python: str = sys.executable, load: str = "", **variables: str) -> Callable[[], Any]:
         """Start a process that loads the application and runs code; return a function that waits for its answer."""
-        script = self.script(code)
-        load = load or settings.WSGI_APPLICATION.rpartition(".")[0]
+        script, load = self.script(code), load or settings.WSGI_APPLICATION.rpartition(".")[0]
         program = f"import {load}, sitecustomize; sitecustomize.run({str(script)!r})"
         process = self.start(f'"{python}" -c "{program}"', **variables)
 
@@ -306,8 +285,8 @@ class Place:
             with suppress(subprocess.TimeoutExpired):
                 process.popen.wait(300)
             process.kill()
-            says = "the application does not load, or does not do its work"
-            Factor("VII Port binding").demand(script.with_suffix(".py.json").exists(), says, "read it", process.tail)
+            answers, says = script.with_suffix(".json").exists(), "the application does not load, or not do its work"
+            Factor("VII Port binding").demand(answers, says, "read what it says", process.tail)
             return answered(script)
 
         return answer
@@ -319,8 +298,7 @@ class Place:
     def close(self) -> None:
         """End every process that was started here, wherever it went."""
         for process in self.processes:
-            process.signal(signal.SIGKILL)
-            process.popen.wait()
+            process.kill()
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
                 if process.environ().get("FACTORS_EVENTS", "").startswith(str(self.root)):

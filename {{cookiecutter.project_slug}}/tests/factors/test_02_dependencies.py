@@ -1,8 +1,8 @@
 """II. Dependencies: all of them declared, none taken from the system: https://12factor.net/dependencies.
 
 Tested: in an environment made of uv.lock alone, without development's dependencies, every module can be imported and a
-day passes, with nothing on PATH but that environment's programs and `sh`; no line of the project starts a program that
-is not declared, and nothing starts pip or uv.
+day passes, with nothing on PATH but that environment's programs and `sh`; the project starts no program that is not
+declared, and nothing starts pip or uv.
 Not testable here: an import that another dependency happens to bring (deptry finds it), a C library that a wheel loads
 from the system, a program in code that the day does not run.
 """
@@ -12,47 +12,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.factors.deploy import Factor, given, held, own
+from tests.factors.day import IMPORT
+from tests.factors.deploy import Factor, given, modules, own
 
 FACTOR = Factor("II Dependencies")
-IMPORT = """
-import importlib
-failed = {}
-for name in names:
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        failed[name] = error.name or ""
-    except Exception:
-        pass
-answer({name: module for name, module in failed.items() if module.partition(".")[0] not in own})
-"""
 
 
 def test_every_module_can_be_imported_with_what_is_locked(deploy, lock_alone):
     if lock_alone == Path(sys.executable).parent:
         pytest.skip("uv makes no environment here: is there a uv.lock, and did `uv sync` fetch what it holds?")
-    paths = [
-        Path(name) for name in sorted(held()) if name.endswith(".py") and f"{Path(name).parent}/__init__.py" in held()
-    ]
-    names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
-    names = [name for name in names if not any(word in f".{name}" for word in (".test", ".conftest", "commands"))]
-    missing = deploy().ask(given(IMPORT, names=names, own=own()), python=str(lock_alone / "python"))
+    names = [name for name in modules() if not any(word in f".{name}" for word in (".test", ".conftest", "commands"))]
+    failed = deploy().ask(given(IMPORT, names=names), python=str(lock_alone / "python"))
+    missing = {name: module for name, (kind, module) in failed.items() if kind == "ModuleNotFoundError"}
+    missing = {name: module for name, module in missing.items() if module.partition(".")[0] not in own()}
     what = f"with nothing but what uv.lock holds for production, modules cannot be imported: {missing}"
     FACTOR.demand(not missing, what, "declare what is missing: `uv add`")
 
 
 def test_no_program_of_the_system_is_called(day):
-    declared = {path.name for path in Path(sys.executable).parent.iterdir()}
-    found, installers = {}, set()
+    declared, found = {path.name for path in Path(sys.executable).parent.iterdir()}, {}
     for event in day.release.events("program") + day.events("program"):
         words = event["target"].split()
         words = words[2:] if words[0].endswith("/sh") and words[1:2] == ["-c"] else words
         name = Path(words[0]).name
-        if {"pip", "pip3", "uv", "ensurepip"} & {name, *words[1:3]}:
-            installers.add(f"{event['by'] or 'a library'} starts {event['target']}")
-        elif event["direct"] and name not in declared:
-            found[name] = f"{event['by']} starts {name}"
-    FACTOR.demand(not installers, f"dependencies change while it runs: {installers}", "install them in the build")
+        if {"pip", "pip3", "uv", "ensurepip"} & {name, *words[1:3]} or (event["direct"] and name not in declared):
+            found[name] = f"{event['by'] or 'a library'} starts {event['target']}"
     what, instead = "a program of the system is no declared dependency", "use a library that pyproject.toml declares"
     FACTOR.allow_only("programs", found, what, instead)

@@ -14,7 +14,6 @@ from tests.factors.deploy import Factor, documented
 FACTOR = Factor("III Config")
 # What any program may ask for, and what Django's scripts set.
 USUAL = {"DJANGO_SETTINGS_MODULE", "PATH", "HOME", "TMPDIR", "USER", "LANG", "PWD", "SHELL", "TERM", "TZ", "NO_COLOR"}
-
 # The matter of IV, VII and VIII.
 OTHERS = {"DATABASE_URL", "CACHE_URL", "EMAIL_URL", "STORAGE_URL", "TASKS", "PORT", "WEB_CONCURRENCY", "WEB_THREADS"}
 
@@ -24,7 +23,7 @@ def test_an_empty_environment_is_told_every_required_variable(deploy, variants):
     place.environment = {name: place.environment[name] for name in ("PATH", "HOME", "TMPDIR", "FACTORS_SETTINGS")}
     check = place.run("python manage.py check", PORT="")
     said = check.printed() + check.printed("err")
-    required = {"SECRET_KEY", "ALLOWED_HOSTS"} | ({"DATABASE_URL"} if variants.moves("DATABASES", "default") else set())
+    required = {"SECRET_KEY", "ALLOWED_HOSTS"} | ({"DATABASE_URL"} if variants.moved["DATABASES"] else set())
     unnamed = sorted(name for name in required & documented().keys() if name not in said)
     what = f"with an empty environment it {'does not name' if check.popen.returncode else 'starts, without'} {unnamed}"
     instead = "give a required variable no default in the code: name at start what is missing"
@@ -34,22 +33,19 @@ def test_an_empty_environment_is_told_every_required_variable(deploy, variants):
 
 def test_each_variable_is_read_in_the_settings_and_changes_one(variants, day):
     events = [each for each in variants.events + day.events() + day.release.events() if each["event"] == "variable"]
-    read = {event["target"] for event in events}
     found = {name: f"{name} is read and changes nothing" for name in variants.unused if name not in OTHERS}
-    for name, (_, _, above) in documented().items():
-        if name not in read and "Read by " not in above and name not in OTHERS:
+    for name in documented().keys() - {event["target"] for event in events} - OTHERS:
+        if "Read by " not in documented()[name][2]:
             found[name] = f"{name} of .env.example is read by nothing"
     for event in events:
         name, by = event["target"], event["by"]
-        if not event["manage"] and name not in USUAL and not name.startswith(("LC_", "XDG_", "PYTHON", "PYTEST")):
-            if name not in documented():
-                found[name] = f"{by} reads {name}, which .env.example does not describe"
-            elif not event["settings"]:
-                found[name] = f"{by} reads {name} past the settings"
+        usual = name in USUAL or name.startswith(("LC_", "XDG_", "PYTHON", "PYTEST"))
+        if not usual and not event["manage"] and (name not in documented() or not event["settings"]):
+            found[name] = f"{by} reads {name} {'past the settings' if name in documented() else 'of no .env.example'}"
     instead = "read each variable in the settings, use it there, and describe it in .env.example"
     FACTOR.allow_only("variables", found, "the environment does not decide", instead)
-    what = f"the name of a deploy decides several things: {variants.deploys}"
-    FACTOR.demand(not variants.deploys, what, "write one variable for each thing that differs")
+    what = f"the name of a deploy decides several things: {variants.told_apart}"
+    FACTOR.demand(not variants.told_apart, what, "write one variable for each thing that differs")
 
 
 def test_no_file_is_read_that_git_does_not_hold(day, variants):
@@ -60,6 +56,6 @@ def test_no_file_is_read_that_git_does_not_hold(day, variants):
 
 def test_the_settings_depend_on_no_process_and_no_machine(variants, day):
     asked = {"argv": "looks at sys.argv", "hostname": "asks for the name of the machine"}
-    events = [event for event in variants.events + day.events() if event["settings"] and event["event"] in asked]
+    events = [event for event in variants.events + day.events(*asked) if event["settings"] and event["event"] in asked]
     found = sorted({f"{event['by']} {asked[event['event']]}" for event in events})
     FACTOR.demand(not found, f"the settings differ by process or machine: {'; '.join(found)}", "let a variable decide")

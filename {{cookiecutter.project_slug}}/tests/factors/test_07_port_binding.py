@@ -20,13 +20,10 @@ def test_the_web_process_listens_on_its_port_for_everyone_and_nowhere_else(day):
     FACTOR.allow_only("ports", others, "the web process listens elsewhere too", "bind PORT and nothing else")
 
 
-def test_static_files_come_from_the_web_process(day):
+def test_nothing_is_left_to_a_web_server_in_front(day):
     missing = {path: status for path, status in day.static.items() if status != 200}
     what = f"static files are left to a web server in front: {missing}"
     FACTOR.demand(not missing, what, "let WhiteNoise serve them, or another host by STATIC_URL")
-
-
-def test_no_answer_asks_for_a_web_server_in_front(day):
     pairs = [(path, answer.headers) for path, answers in day.answers.items() for answer in answers]
     asked = sorted({f"{path} has {name}" for path, headers in pairs for name in HEADERS if name in headers})
     what = f"answers leave their work to a web server in front: {', '.join(asked)}"

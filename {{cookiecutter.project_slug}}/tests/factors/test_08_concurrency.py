@@ -5,8 +5,8 @@ alone runs no task; two workers share the tasks, and none is done twice; nothing
 Not testable here: that the backing services carry the load of many processes.
 """
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.factors.deploy import SECONDS, Factor, documented, given, wait
 
@@ -18,11 +18,9 @@ here, deadline = pathlib.Path(directory), time.monotonic() + 10
 while not (here / "go").exists() and time.monotonic() < deadline:
     time.sleep(0.02)
 """
-ENQUEUE = """
-from tests.factors import work
-for name in "abcdefgh":
-    work.enqueue("meet", directory, name, 2, seconds)
-"""
+ENQUEUE = (
+    "from tests.factors import work\nfor name in 'abcdefgh':\n    work.enqueue('meet', directory, name, 2, seconds)"
+)
 
 
 def settled(count):
@@ -33,26 +31,19 @@ def settled(count):
     return last
 
 
-def test_the_environment_says_how_many_processes_there_are(deploy):
-    web = deploy().web(WEB_CONCURRENCY="2")
-    leader = min(web.members(), key=lambda process: process.create_time())
-    count = settled(lambda: len(leader.children()))
-    says = count == 2 or "WEB_CONCURRENCY" not in documented()
-    FACTOR.demand(says, f"WEB_CONCURRENCY=2 gives {count} processes", "leave their number to the environment", web.tail)
-
-
-def test_the_environment_says_how_many_threads_there_are(deploy, tmp_path):
-    web = deploy().web(WEB_CONCURRENCY="1", WEB_THREADS="3")
-    ask = [threading.Thread(target=web.ask, args=[given(MEET, directory=str(tmp_path))]) for _ in range(6)]
-    for thread in ask:
-        thread.start()
-    count = settled(lambda: sum(path.is_file() for path in tmp_path.iterdir()))
-    (tmp_path / "go").touch()
-    for thread in ask:
-        thread.join()
-    says = count == 3 or "WEB_THREADS" not in documented()
-    what = f"WEB_THREADS=3 lets one process answer {count} requests at the same time"
-    FACTOR.demand(says, what, "leave the number of threads to the environment", web.tail)
+def test_the_environment_says_how_many_processes_and_threads_there_are(deploy, tmp_path):
+    place, found = deploy(), {}
+    web = place.web(WEB_CONCURRENCY="2")
+    leader = min((each for each in web.members() if each.net_connections("tcp")), key=lambda each: each.create_time())
+    found["WEB_CONCURRENCY"] = (2, settled(lambda: len(leader.children())), "processes")
+    web = place.web(WEB_CONCURRENCY="1", WEB_THREADS="3")
+    with ThreadPoolExecutor(6) as pool:
+        pool.map(web.ask, [given(MEET, directory=str(tmp_path))] * 6)
+        found["WEB_THREADS"] = (3, settled(lambda: len(list(tmp_path.glob("*-*-*")))), "requests at the same time")
+        (tmp_path / "go").touch()
+    for name, (wanted, count, what) in found.items():
+        same, instead = count == wanted or name not in documented(), "leave the number to the environment"
+        FACTOR.demand(same, f"{name}={wanted} gives {count} {what}", instead, web.tail)
 
 
 def test_workers_share_the_tasks_and_the_web_process_runs_none(deploy, tmp_path):
@@ -60,16 +51,14 @@ def test_workers_share_the_tasks_and_the_web_process_runs_none(deploy, tmp_path)
     web = place.web()
     web.ask(given(ENQUEUE, directory=str(tmp_path), seconds=SECONDS))
     FACTOR.demand(not wait(runs.exists, 2.5), "the web process runs tasks", "leave them to the worker", web.tail)
-    workers = [place.worker() for _ in range(2)]
-    ended = lambda: [each.popen.poll() for each in workers if each.popen.poll() is not None]  # noqa: E731
-    wait(lambda: ended() or (runs.exists() and len(runs.read_text().splitlines()) >= 8))
-    output = "\n".join(worker.tail for worker in workers)
-    FACTOR.demand(not ended(), f"a worker ends beside another, with exit code {ended()}", "let any number run", output)
-    FACTOR.demand(runs.exists(), "the worker process runs no task", "read what it says", output)
-    names, pids = zip(*(line.split() for line in runs.read_text().splitlines()), strict=True)
-    FACTOR.demand(len(names) >= 8, f"two workers do {len(names)} tasks of eight", "read what they say", output)
-    FACTOR.demand(len(set(names)) == len(names), f"tasks are done twice: {sorted(names)}", "lock a task that is taken")
-    FACTOR.demand(len(set(pids)) > 1, "two workers run, and one does all tasks", "let each take one at a time", output)
+    one, other = place.worker(), place.worker()
+    done = lambda: [line.split() for line in runs.read_text().splitlines()] if runs.exists() else []  # noqa: E731
+    wait(lambda: one.popen.poll() or other.popen.poll() or len(done()) >= 8)
+    codes, names = (one.popen.poll(), other.popen.poll()), [name for name, _ in done()]
+    what = f"two workers do not share eight tasks: they did {sorted(done())} and ended with {codes}"
+    share = codes == (None, None) and sorted(names) == [*"abcdefgh"] and len({pid for _, pid in done()}) == 2
+    instead = "let any number of workers run, each take one task at a time, and lock it"
+    FACTOR.demand(share, what, instead, f"{one.tail}\n{other.tail}")
 
 
 def test_no_process_writes_a_pid_file(day):

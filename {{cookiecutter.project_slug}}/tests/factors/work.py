@@ -1,8 +1,7 @@
 """How a task is enqueued and what it does: the one file to change for another queue than TASKS.
 
 For Celery: `from celery import shared_task as task`; in `enqueue` `globals()[name].delay(*arguments)` and `"READY"`; in
-ENVIRONMENT what makes Celery queue; in OPTIONS `-I tests.factors.work`, so that the worker finds these tasks. A broker
-takes long to miss a worker: IMPATIENT is what makes it soon, as options of the worker.
+ENVIRONMENT what makes Celery queue, with a broker that soon misses a worker; in OPTIONS `-I tests.factors.work`.
 """
 
 import logging
@@ -24,7 +23,6 @@ def enqueue(name: str, *arguments: object) -> str:
 
 @task
 def say(line: str) -> None:
-    """Log a line."""
     logging.getLogger(__name__).info(line)
 
 

@@ -4,21 +4,18 @@ Each event is one line of JSON in the file that FACTORS_EVENTS names, with the l
 from Python's audit hooks (https://docs.python.org/3/library/audit_events.html); what C libraries do is not seen.
 """
 
-import importlib.util
 import json
 import os
 import re
 import sys
 import threading
 import time
-from types import FrameType, SimpleNamespace
 from typing import Any
 
 EVENTS, CODE = os.environ["FACTORS_EVENTS"], os.environ["FACTORS_CODE"] + os.sep
 TESTS = CODE + os.path.join("tests", "factors") + os.sep
 SETTINGS = os.environ["FACTORS_SETTINGS"]  # their file, or the directory of their package
 STOP = {"write", "program", "address", "settings"} if "FACTORS_STOP" in os.environ else set()  # end before these
-
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 # Audit events, and which of their arguments tell what it is about.
 PROGRAMS = {"subprocess.Popen": 1, "os.system": 0, "os.exec": 1, "os.posix_spawn": 1, "os.spawn": 2}
@@ -31,12 +28,11 @@ OPENERS |= {"shelve", "dbm", "shutil", "runpy", "tempfile", "zipfile", "gzip", "
 STARTERS = {"os", "subprocess", "asyncio", "contextlib", "sh"}
 NAMERS = {"os", "socket", "platform"}
 IMPORTERS = {"importlib", "_frozen_importlib", "_frozen_importlib_external"}
-
 SEEN: set[tuple[str, str, str]] = set()
 thread = threading.local()
 
 
-def file_of(frame: FrameType) -> str:
+def file_of(frame: Any) -> str:
     """Return the file of a frame that runs code of the project, these tests apart, or nothing."""
     name = frame.f_code.co_filename
     file = os.path.join(CODE, name)
@@ -52,7 +48,7 @@ def is_ours(through: set[str]) -> bool:
 
 
 def note(event: str, target: str, direct: bool = True) -> None:
-    """Write an event down, once for each line of the project."""
+    """Write an event down, once for each line of the project; direct is what no library did that it called."""
     frames, frame = [], sys._getframe(1)
     while frame:
         frames.append(frame)
@@ -62,11 +58,10 @@ def note(event: str, target: str, direct: bool = True) -> None:
     if (event, target, by) in SEEN:
         return
     SEEN.add((event, target, by))
-    files, names = [file for file, _ in ours], [each.f_code.co_name for each in frames]
-    line = {"event": event, "target": target, "by": by, "time": time.time()}
-    line["direct"] = direct  # done by that line, and not by a library that it called
+    files, functions = [file for file, _ in ours], [each.f_code.co_name for each in frames]
+    line = {"event": event, "target": target, "by": by, "direct": direct, "time": time.time()}
     line["settings"] = any(file.startswith(SETTINGS) or file.endswith("gunicorn.conf.py") for file in files)
-    line["manage"] = files[-1:] == [CODE + "manage.py"] and "execute_from_command_line" not in names
+    line["manage"] = files[-1:] == [CODE + "manage.py"] and "execute_from_command_line" not in functions
     line["logs"] = any(each.f_globals.get("__name__", "").startswith("logging") for each in frames)
     descriptor = os.open(EVENTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(descriptor, json.dumps(line).encode() + b"\n")
@@ -75,32 +70,20 @@ def note(event: str, target: str, direct: bool = True) -> None:
         os._exit(0)
 
 
-def unseen(function: Any) -> Any:
-    """Let what a function does itself go unnoted."""
-
-    def wrapper(*args: Any) -> None:
-        if not getattr(thread, "busy", False):
-            thread.busy = True
-            try:
-                function(*args)
-            finally:
-                thread.busy = False
-
-    return wrapper
-
-
 def text(value: Any, separator: str = "") -> str:
     parts = value if isinstance(value, (list, tuple)) else [value]
     return separator.join(os.fsdecode(part) if isinstance(part, (bytes, os.PathLike)) else str(part) for part in parts)
 
 
-@unseen
-def see(event: str, args: tuple) -> None:
+def look(event: str, args: tuple) -> None:
     if event == "open" and isinstance(args[0], (str, bytes)):
+        path, ours = os.path.abspath(text(args[0])), is_ours(OPENERS)
         if args[2] & WRITING:
-            note("write", os.path.abspath(text(args[0])), is_ours(OPENERS))
-        elif is_ours(OPENERS) or not os.path.exists(args[0]):
-            note("read", os.path.abspath(text(args[0])), is_ours(OPENERS))
+            note("write", path, ours)
+        elif ours or not os.path.exists(path):
+            note("read", path, ours)
+    elif event == "os.rename":  # and os.replace
+        note("write", os.path.abspath(text(args[1])), is_ours(OPENERS))
     elif event in PROGRAMS:
         note("program", text(args[PROGRAMS[event]], " "), is_ours(STARTERS))
     elif event in ADDRESSES:
@@ -109,59 +92,56 @@ def see(event: str, args: tuple) -> None:
         note("database", os.path.abspath(text(args[0])) if args[0] != ":memory:" else args[0])
     elif event == "socket.gethostname" and is_ours(NAMERS):
         note("hostname", "")
-    elif event == "import" and is_ours(IMPORTERS):
-        note("import", args[0])
+    elif event == "import":
+        change_django()
+        if is_ours(IMPORTERS):
+            note("import", args[0])
+    elif event == "factors" and (args[2] is None or is_ours(args[2])):
+        note(args[0], args[1])
 
 
-@unseen
-def see_ours(event: str, target: str, through: set[str]) -> None:
-    if is_ours(through):
-        note(event, target)
+def hook(event: str, args: tuple) -> None:
+    """See every audit event, but for those that seeing one causes."""
+    if not getattr(thread, "busy", False):
+        thread.busy = True
+        try:
+            look(event, args)
+        finally:
+            thread.busy = False
 
 
-def watch_environment() -> None:
-    """Note the variables that are read; a copy of them all, for a program say, reads none."""
-    getitem = os._Environ.__getitem__
-
-    def keys(self: os._Environ) -> Any:
-        thread.copying = (id(sys._getframe(1)), sys._getframe(1).f_lasti)
-        return super(os._Environ, self).keys()
-
-    def read(self: os._Environ, name: Any) -> str:
-        frame = sys._getframe(1)
-        copying = (id(frame), frame.f_lasti) == getattr(thread, "copying", None)
-        if not copying and frame.f_code.co_name != "__iter__":  # of items() and values()
-            see_ours("variable", text(name), READERS)
-        return getitem(self, name)
-
-    os._Environ.keys, os._Environ.__getitem__ = keys, read
-
-
-def watch_function(owner: Any, name: str, event: str, through: set[str]) -> None:
-    """Note the calls of a function that has no audit event."""
+def watch(owner: Any, name: str, event: str, through: set[str] | None, tell: Any, instead: Any = None) -> None:
+    """Note the calls of a method or function, of which `tell` says what it is about."""
     function = getattr(owner, name)
 
     def wrapper(*args: Any, **options: Any) -> Any:
-        path = args[0] if args and isinstance(args[0], (str, bytes, os.PathLike)) else ""
-        see_ours(event, os.path.abspath(text(path)), through)
-        return function(*args, **options)
+        if (target := tell(*args)) is not None:
+            sys.audit("factors", event, target, through)
+        answer = instead and instead(*args)
+        return answer or function(*args, **options)
 
     setattr(owner, name, wrapper)
     for functions in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
         functions |= {wrapper} if function in functions else set()
 
 
-class Arguments(list):
-    """sys.argv, which notes who looks at it."""
+def copy(_: Any) -> None:
+    """Remember who copies all variables, for a program say: that reads none."""
+    thread.copying = (id(sys._getframe(2)), sys._getframe(2).f_lasti)
+
+
+def read(_: Any, name: Any) -> str | None:
+    frame = sys._getframe(2)
+    copies = (id(frame), frame.f_lasti) == getattr(thread, "copying", None)
+    return None if copies or frame.f_code.co_name == "__iter__" else text(name)  # of items() and values()
 
 
 def run(script: str, **names: Any) -> None:
     """Run a script of the tests in this process; what it answers is found in a file beside it."""
 
     def answer(value: Any) -> None:
-        with open(f"{script}.new", "w") as file:
+        with open(script.replace(".py", ".json"), "w") as file:
             json.dump(value, file, default=str)
-        os.replace(f"{script}.new", f"{script}.json")
 
     with open(script) as file:
         exec(compile(file.read(), script, "exec"), {"__name__": "__factors__", "answer": answer, **names})
@@ -180,47 +160,37 @@ def plain(value: Any) -> Any:
 
 def answer_request(_: Any, request: Any) -> Any:
     """Run the script that a request carries, in the middle of Django's handling, where a view would run."""
-    if "HTTP_X_FACTORS" not in request.META:
-        return None
-    run(request.META["HTTP_X_FACTORS"], request=request)
-    return sys.modules["django.http"].HttpResponse("done")
+    if "HTTP_X_FACTORS" in request.META:
+        run(request.META["HTTP_X_FACTORS"], request=request)
+        return sys.modules["django.http"].HttpResponse("done")
+    return None
 
 
-# Methods of Django, and what is done before each call; what that returns, if anything, is answered instead.
-CHANGES = {
-    "django.core.handlers.base": ("BaseHandler", "_get_response", answer_request),
-    "django.core.management.base": (
-        "BaseCommand",
-        "execute",
-        lambda self, *_: unseen(note)("command", self.__module__),
-    ),
-    "django.conf": ("Settings", "__init__", lambda _, module: unseen(note)("settings", module)),
+# Methods of Django that are watched once their module is loaded.
+DJANGO = {
+    "django.core.handlers.base": ("BaseHandler", "_get_response", "request", None, lambda *_: None, answer_request),
+    "django.core.management.base": ("BaseCommand", "execute", "command", None, lambda self, *_: self.__module__),
+    "django.conf": ("Settings", "__init__", "settings", None, lambda _, module: module),
 }
 
 
-def change(module: Any, owner: str, name: str, action: Any) -> None:
-    method = getattr(getattr(module, owner), name)
-    changed = lambda self, *args, **options: action(self, *args) or method(self, *args, **options)  # noqa: E731
-    setattr(getattr(module, owner), name, changed)
+def change_django() -> None:
+    for module in [name for name in DJANGO if hasattr(sys.modules.get(name), DJANGO[name][0])]:
+        owner, *what = DJANGO.pop(module)
+        watch(getattr(sys.modules[module], owner), *what)
 
 
-def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
-    """Load a module of CHANGES, changed; others are not found here."""
-    wanted = CHANGES.pop(name, None)
-    spec = importlib.util.find_spec(name) if wanted else None
-    if spec:
-        load = spec.loader.exec_module
-        spec.loader.exec_module = lambda module: (load(module), change(module, *wanted))
-    return spec
+class Arguments(list):
+    """sys.argv, which notes who looks at it."""
 
 
 if "FACTORS_BUILD" in os.environ:
     sys.modules["brotli"] = None  # compressing takes four fifths of a build, and nothing here looks at it
-sys.meta_path.insert(0, SimpleNamespace(find_spec=find_spec))
-watch_environment()
-watch_function(os, "stat", "look", OPENERS)
-watch_function(os, "uname", "hostname", NAMERS)
+watch(os._Environ, "keys", "", None, copy)
+watch(os._Environ, "__getitem__", "variable", READERS, read)
+watch(os, "stat", "look", OPENERS, lambda path, *_: None if isinstance(path, int) else os.path.abspath(text(path)))
+watch(os, "uname", "hostname", NAMERS, lambda: "")
 for method in ("__getitem__", "__contains__", "__iter__", "__len__", "__eq__", "index", "count"):
-    watch_function(Arguments, method, "argv", set())
+    watch(Arguments, method, "argv", set(), lambda *_: "")
 sys.argv = Arguments(sys.argv)
-sys.addaudithook(see)
+sys.addaudithook(hook)
