@@ -59,7 +59,7 @@ def repository(template: Path, tmp_path: Path) -> Path:
         ["init", "--quiet", "--initial-branch=main"],
         ["add", "--all"],
         [*identity, "commit", "--quiet", "--message", "all"],
-        ["tag", "1.0.0"],
+        ["tag", "2.0.0"],
     ):
         git(repository, *command)
     repository.with_name("template.git").symlink_to("template")  # GitHub has both addresses
@@ -193,9 +193,9 @@ def abbreviation(_: Path) -> str:
 def archive(repository: Path) -> str:
     """A zip file as GitHub makes it: below one directory, with the modes of git."""
     name = str(repository.parent / "template.zip")
-    git(repository, "archive", "--format=zip", "--prefix=template-1.0.0/", "-o", name, "1.0.0")
+    git(repository, "archive", "--format=zip", "--prefix=template-2.0.0/", "-o", name, "2.0.0")
     with zipfile.ZipFile(name) as file:
-        assert "template-1.0.0/cookiecutter.json" in file.namelist()
+        assert "template-2.0.0/cookiecutter.json" in file.namelist()
     return name
 
 

@@ -19,7 +19,7 @@ from generation import (
 )
 
 ADDRESS = "https://github.com/org/template"
-OLD, NEW = "1.0.0", "1.1.0"
+OLD, NEW = "2.0.0", "2.1.0"
 
 
 @dataclass
