@@ -61,7 +61,7 @@ reload_extra_files = ["**/*.py", "**/templates/**/*.*"]
 
 
 def when_ready(server: Arbiter) -> None:
-    """Before the fork, end the process if no page can work, and make what the workers share stay shared."""
+    """Before the fork, end the process if no page can work, and freeze the memory that the workers share."""
     if not server.cfg.preload_app:
         return
     from django.contrib.staticfiles.storage import ManifestFilesMixin
@@ -79,7 +79,7 @@ def when_ready(server: Arbiter) -> None:
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Without preloading, let the worker import config/ itself, or it keeps the modules that this file imported."""
+    """Without preloading, forget the modules of config/ that this file imported: the worker imports them as edited."""
     if not server.cfg.preload_app:
         for name in [name for name in sys.modules if name.split(".")[0] == "config"]:
             del sys.modules[name]
@@ -92,8 +92,8 @@ keepalive = 100
 # Platforms kill 30 s after SIGTERM: https://devcenter.heroku.com/articles/dynos#graceful-shutdown-with-sigterm
 graceful_timeout = 2 if debug else 25
 
-# Proxies whose X-Forwarded-Proto is believed. The other headers that gunicorn would believe, SCRIPT_NAME and PATH_INFO,
-# change the path that a request asks for, and few proxies remove a client's.
+# Proxies whose X-Forwarded-Proto is believed. By default gunicorn also believes the headers SCRIPT_NAME and PATH_INFO,
+# which change the requested path, and which few proxies remove from a client's request.
 forwarded_allow_ips = env.text("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
 forwarder_headers = ""
 
@@ -111,10 +111,9 @@ logconfig_dict = logs.logging_config(
 
 
 class Logger(glogging.Logger):
-    """gunicorn's, but config/logs.py writes the access lines."""
+    """gunicorn's logger, with the access lines of config/logs.py."""
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
-        """Log an answer."""
         from config.logs import log_access  # imported here, so that an edit of it counts
 
         log_access(resp, environ, request_time)

@@ -8,13 +8,8 @@ import sys
 def main() -> None:
     """Run administrative tasks."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    try:
-        from django.core.management import execute_from_command_line
-    except ImportError as exc:
-        raise ImportError(
-            "Django cannot be imported. Is it installed in this environment? `uv run` installs it, and so does "
-            "`pip install . --group dev` in an activated virtual environment."
-        ) from exc
+    from django.core.management import execute_from_command_line
+
     execute_from_command_line(sys.argv)
 
 

@@ -13,10 +13,10 @@ BACKENDS = "django.core.cache.backends"
 
 
 def cache(url: str, verify: bool = True) -> Service:
-    """Return the cache of locmem://, dummy://, memcached://host:port,host:port, redis:// or one of its kin.
+    """Return the cache of locmem://, dummy://, memcached://host:port,host:port, redis://, valkey:// or unix://.
 
-    rediss:// is TLS; without `verify` the certificate may be anyone's. valkey:// and valkeys:// are Valkey's names for
-    both, and unix:///path.sock?db=0 is a socket. Raises InvalidError.
+    rediss:// and valkeys:// use TLS; without `verify` any certificate is accepted. unix:///path.sock?db=0 is a socket
+    of Redis. Raises InvalidError.
     """
     if url == "locmem://":
         return Service({"BACKEND": f"{BACKENDS}.locmem.LocMemCache"}, "memory of each process", shared=False)
@@ -36,7 +36,7 @@ def _memcached(url: str) -> Service:
         raise InvalidError("has more than hosts and ports")
     if not all(server.hostname and server.port for server in servers):
         raise InvalidError("has a server without a host or a port")
-    # A server that failed is tried again after as many seconds, and not after the client's 60.
+    # A failed server is tried again after `dead_timeout` seconds; the client's default is 60.
     options = {"connect_timeout": CONNECT_TIMEOUT, "timeout": CONNECT_TIMEOUT, "dead_timeout": CONNECT_TIMEOUT}
     setting = {"BACKEND": f"{BACKENDS}.memcached.PyMemcacheCache", "LOCATION": hosts, "OPTIONS": options}
     return Service(setting, "Memcached at " + ", ".join(server.hostname or "" for server in servers))
@@ -56,7 +56,7 @@ def _redis(url: str, verify: bool) -> Service:
     elif not re.fullmatch("/?|/[0-9]+", parts.path) or ("db=" in parts.query and parts.path.strip("/")):
         raise InvalidError("has a database that is not one number")  # the client would take another in silence
     try:
-        ConnectionPool.from_url(url).make_connection()  # connects to nothing, but reads the options
+        ConnectionPool.from_url(url).make_connection()  # parses the options, without connecting
     except (RedisError, TypeError, ValueError):
         raise InvalidError("has an option that its client does not know, or whose value it cannot read") from None
     options: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": CONNECT_TIMEOUT}

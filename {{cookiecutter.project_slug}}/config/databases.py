@@ -1,6 +1,6 @@
 """DATABASE_URL becomes an entry of DATABASES: https://docs.djangoproject.com/en/6.1/ref/databases/.
 
-Clients check their options at the first connection. Checked here are those that they misunderstand or do not name.
+Checked here are the options that clients misunderstand, or do not name in their error at the first connection.
 """
 
 import re

@@ -25,7 +25,6 @@ class Env:
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """Read from `environ`: that of the process, except in tests."""
         self.environ = environ
         self.names: set[str] = set()
         self.problems: list[str] = []

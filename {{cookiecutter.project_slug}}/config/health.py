@@ -23,13 +23,12 @@ TIMEOUT = 2.0
 
 
 class Probe:
-    """A check of a backing service, run in a background thread, one at a time.
+    """A check of a backing service, which raises what is wrong, in a background thread, one at a time.
 
-    So a service that hangs holds one thread, and none of those that answer requests for longer than TIMEOUT.
+    A service that hangs holds this one thread, and those that answer requests for TIMEOUT at most.
     """
 
     def __init__(self, name: str, check: Callable[[], None]) -> None:
-        """Name the service; `check` raises what is wrong with it."""
         self.name = name
         self.check = check
         self.lock = Lock()
@@ -63,9 +62,9 @@ class Probe:
 
 
 def check_database(alias: str = "default") -> None:
-    """Raise unless the database answers and `migrate` has been there: a mistyped SQLite path is a new, empty database.
+    """Raise unless the database answers and is migrated: SQLite makes a new, empty database of a mistyped path.
 
-    On a new connection, as an existing one may wait for a host that is gone.
+    The connection is new, because an existing one may wait for a host that is gone.
     """
     connection = connections[alias].copy()
     connection.settings_dict["OPTIONS"].pop("pool", None)

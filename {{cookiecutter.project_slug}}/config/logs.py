@@ -29,7 +29,7 @@ def request_id_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -
     """Give each request an id, the proxy's if it sent a harmless one, for its lines in the log and its response."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        # META, as request.headers translates all headers first: 20 µs. An id is no secret, so random will do.
+        # META, because request.headers converts every header first (20 µs). The id is no secret: `random` is enough.
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
         current = sent if HARMLESS_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}"
         request_id.set(current)
@@ -44,7 +44,7 @@ def log_access(response: Any, environ: Mapping[str, Any], duration: timedelta) -
     """Log that gunicorn sent `response`; gunicorn.conf.py calls this in place of gunicorn's own access log."""
     fields = {
         "method": environ["REQUEST_METHOD"],
-        # As the client sent it, so without control characters; the query string may hold what logs must not.
+        # Still percent-encoded, so without control characters; the query string is left out, as it may hold secrets.
         "path": environ["RAW_URI"].partition("?")[0],
         "status": int((response.status or "500")[:3]),  # without a status gunicorn is about to answer 500
         "bytes": response.sent,
@@ -54,10 +54,10 @@ def log_access(response: Any, environ: Mapping[str, Any], duration: timedelta) -
 
 
 def prepare(record: logging.LogRecord) -> bool:
-    """Give a record the id of its request, as a filter of the handler; keep Django's lines about bad requests short.
+    """Filter the handler's records: add the id of the request, and shorten Django's reports of bad requests.
 
-    The access log has a line for a page that is not there: one is enough. A request for a wrong host, which anybody can
-    send, would be an error with a traceback: it becomes a warning of one line.
+    A 404 is in the access log already, so Django's line is dropped. A wrong Host header, which any client can send, is
+    a warning of one line instead of an error with a traceback.
     """
     record.request_id = request_id.get()
     if record.name == "django.request" and getattr(record, "status_code", None) == 404:
@@ -69,18 +69,18 @@ def prepare(record: logging.LogRecord) -> bool:
 
 
 class TextFormatter(logging.Formatter):
-    """Stamps lines in UTC: gunicorn starts before Django sets TIME_ZONE, and one log has one time zone."""
+    """Lines of text, with times in UTC: gunicorn starts before Django sets TIME_ZONE, and a log has one time zone."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03d+00:00"
 
     def format(self, record: logging.LogRecord) -> str:
-        """Escape half a surrogate pair, as in the name of a file: stdout would refuse the whole line."""
+        """Escape lone surrogates, which names of files can have: stdout would refuse the whole line."""
         return super().format(record).encode(errors="backslashreplace").decode()
 
 
-# What every record has, and Django's `request`, an object: the other attributes come from `extra`.
+# The attributes of every record, and Django's `request` object. All others come from `extra`.
 NOT_EXTRA = {*vars(logging.makeLogRecord({})), "message", "asctime", "request_id", "request"}
 encode_json = json.JSONEncoder(default=str, skipkeys=True).encode
 
@@ -119,6 +119,6 @@ def logging_config(level: str, format: str) -> dict[str, Any]:
             }
         },
         "root": {"handlers": ["stdout"], "level": level.upper()},
-        # These come with handlers of their own, which would print their lines twice.
+        # Django and gunicorn give these loggers handlers, which would print each line twice.
         "loggers": dict.fromkeys(("django", "django.server", "gunicorn.error", "gunicorn.access"), to_root),
     }

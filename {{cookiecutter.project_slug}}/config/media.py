@@ -1,4 +1,4 @@
-"""Uploads on this machine's disk, served so that they can be seen without a web server in front."""
+"""Uploads on this machine's disk, served by the web process: no web server in front is needed."""
 
 import errno
 from typing import Any
@@ -9,10 +9,11 @@ from django.utils.csp import CSP
 from django.views.decorators.csp import csp_override
 from django.views.static import serve
 
-# A document that somebody uploaded, be it SVG or PDF, runs no script and sees no cookie of this site.
+# Uploaded documents, such as SVG and PDF, run no scripts and see no cookies of this site.
 SANDBOX: dict[str, Any] = {"default-src": [CSP.NONE], "sandbox": True}
 
-# What browsers show. Everything else is a download: the site's own policy would let its pages run an uploaded script.
+# Types that browsers show. All others are downloads, because the site's own policy allows its pages to run scripts and
+# styles that come from the site, and an upload does.
 SHOWN = ("image/", "audio/", "video/", "application/pdf", "text/plain")
 
 

@@ -131,8 +131,8 @@ USE_I18N = True
 USE_TZ = True
 
 
-# Uploads, and static files: those are collected at build, compressed, and served by the web process under names with a
-# hash, for browsers to keep; with DEBUG on they come from where they are edited. https://whitenoise.readthedocs.io/
+# Uploads, and static files. collectstatic compresses static files and puts hashes into their names, so browsers keep
+# them; the web process serves them. With DEBUG on it serves the originals. https://whitenoise.readthedocs.io/
 
 MEDIA_ROOT = str(attached["uploads"].path or "")
 MEDIA_URL = attached["uploads"].url

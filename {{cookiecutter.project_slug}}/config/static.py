@@ -1,4 +1,4 @@
-"""Static files in production: compressed, under names with a hash, which change only with a release."""
+"""Static files in production: compressed, under hashed names, which change only with a release."""
 
 from functools import cache
 from typing import Any
@@ -7,9 +7,8 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class StaticFilesStorage(CompressedManifestStaticFilesStorage):
-    """WhiteNoise's, but it works out the address of a file once, not 30 µs each time that a page names it."""
+    """WhiteNoise's storage, with a cache of addresses: without it each `{% static %}` takes 30 µs."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what Django gives a storage."""
         super().__init__(*args, **kwargs)
         self.url = cache(super().url)

@@ -1,4 +1,4 @@
-"""Heartbeats: each worker records that it lives, and queues the tasks of workers that do not again."""
+"""Heartbeats: each worker records that it is alive, and queues the tasks of dead workers again."""
 
 import logging
 from datetime import timedelta
@@ -62,7 +62,6 @@ class HeartbeatThread(Thread):
     """Records a worker's heartbeats and looks after the tasks of dead workers, also while the worker runs a task."""
 
     def __init__(self, worker: Worker, beat_seconds: float, dead_seconds: float) -> None:
-        """Take seconds like BEAT_SECONDS and DEAD_SECONDS."""
         super().__init__(daemon=True, name="heartbeat")
         self.worker = worker
         self.beat_seconds = beat_seconds
@@ -70,7 +69,6 @@ class HeartbeatThread(Thread):
         self.stopped = Event()
 
     def run(self) -> None:
-        """Beat until stopped."""
         # After an outage of the database, or a pause of the machine, every worker looks dead. So a worker judges
         # the others only after its own heartbeats were in time for as long as the others have to record theirs.
         steady_seconds = 0.0

@@ -1,7 +1,7 @@
 """The worker process: runs background tasks, and loses none when it is killed.
 
-django-tasks-db takes tasks from the database and runs them. What this module adds: heartbeats, by which workers notice
-a dead one and queue its task again (jobs/heartbeat.py); a worker that outlives signals, tasks and outages.
+django-tasks-db takes tasks from the database and runs them. This module adds heartbeats, by which workers notice
+a dead worker and queue its task again (jobs/heartbeat.py), and survives signals, bad tasks and outages.
 """
 
 import logging
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerLost(Exception):  # noqa: N818  read by people, in the result of a task
-    """Names what happened to a task whose workers died; never raised."""
+    """The exception that the result of a task names when its workers died; never raised."""
 
 
 def connection_is_gone(error: Exception) -> bool:
@@ -80,7 +80,7 @@ class Worker(DatabaseWorker):
             db_task_result.save(update_fields=["status", "finished_at", "exception_class_path", "traceback"])
 
     def run(self) -> None:
-        """Run tasks until a signal; raise what a database raises that cannot be used."""
+        """Run tasks until a signal; raise the errors of a database that cannot be used."""
         beat(self.worker_id, self.dead_seconds)
         heartbeat = HeartbeatThread(self, self.beat_seconds, self.dead_seconds)
         heartbeat.start()
@@ -89,6 +89,6 @@ class Worker(DatabaseWorker):
         finally:
             heartbeat.stopped.set()
             heartbeat.join(self.beat_seconds)
-            if not self.running:  # a signal: it is not dead but gone
+            if not self.running:  # stopped by a signal, so not dead
                 with suppress(DatabaseError, InterfaceError):
                     Heartbeat.objects.filter(worker_id=self.worker_id).delete()

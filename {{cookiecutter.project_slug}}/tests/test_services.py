@@ -31,9 +31,8 @@ def clients(monkeypatch):
     if not find_spec("pymysql"):
         monkeypatch.setitem(sys.modules, "pymysql", SimpleNamespace(install_as_MySQLdb=lambda: None))
     if not find_spec("botocore"):
-        valid = dict.fromkeys(("is_valid_endpoint_url", "is_valid_ipv6_endpoint_url"), bool)
-        for name in ("botocore", "botocore.config", "botocore.utils"):
-            monkeypatch.setitem(sys.modules, name, SimpleNamespace(Config=dict, **valid))
+        for name in ("botocore", "botocore.config"):
+            monkeypatch.setitem(sys.modules, name, SimpleNamespace(Config=dict))
 
 
 # What is wrong with URLs, and URLs with which this is wrong.
@@ -82,9 +81,7 @@ REFUSED = {
         "unknown scheme": "smtp+ssl://ada:s3cret@mail.example",
         "percent-encode": "smtp://ada@example.com:s3cret@mail.example smtp://ada:1#s3cret@mail.example",
         "port that cannot be read": "smtp://mail.example:port",
-        "path after the host": "smtp://mail.example/s3cret",
         "unknown option": "smtp://mail.example?s3cret=true",
-        "timeout that is not a number": "smtp://mail.example?timeout=0 smtp://mail.example?timeout=soon",
         "port of another scheme": "smtp+tls://a:s3cret@mail:465 smtp://mail:465 smtps://a:s3cret@mail:587",
         "password without a user": "smtp://s3cret@mail.example smtp://:s3cret@mail.example",
         "names no directory": "file: file:/// file://s3cret/mail",
@@ -116,12 +113,6 @@ def test_what_would_be_silently_wrong_is_refused(read, url, problem, clients):
         read(url)
     assert problem in str(refused.value)
     assert "s3cr" not in str(refused.value)
-
-
-@NEEDS_BOTO
-def test_a_host_that_boto_refuses_is_refused():
-    with pytest.raises(InvalidError, match="endpoint that boto3 refuses"):
-        services.uploads("s3://bucket?endpoint=http://minio_1:9000")
 
 
 def test_a_missing_client_comes_with_the_command_that_installs_it(monkeypatch):

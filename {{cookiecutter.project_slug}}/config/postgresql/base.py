@@ -9,10 +9,10 @@ from django.db.backends.postgresql import base
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Asks the socket whether the connection is there, which takes 1 µs: Django's own query takes 0.3 ms a request."""
+    """Checks a kept connection by its socket, which takes 1 µs: Django's query takes 0.3 ms a request."""
 
     def is_usable(self) -> bool:
-        """Return False when the server has closed the connection: then there is something to read, the end of it."""
+        """Return False when the server has closed the connection: that makes its socket readable."""
         if self.connection is None or self.connection.closed:
             return False
         socket = poll()

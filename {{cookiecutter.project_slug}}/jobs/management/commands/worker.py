@@ -70,15 +70,13 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add the options: all are seconds."""
-        parser.add_argument("--interval", type=float, default=1.0, help="between two looks into an empty queue")
-        parser.add_argument("--beat", type=float, default=BEAT_SECONDS, help="between two heartbeats")
+        parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks into an empty queue")
+        parser.add_argument("--beat", type=float, default=BEAT_SECONDS, help="seconds between two heartbeats")
         parser.add_argument(
-            "--dead", type=float, default=DEAD_SECONDS, help="without a heartbeat until a worker is dead"
+            "--dead", type=float, default=DEAD_SECONDS, help="seconds without a heartbeat until a worker counts as dead"
         )
 
     def handle(self, *, interval: float, beat: float, dead: float, **options: Any) -> None:
-        """Run; return when a signal stopped it after its last task."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
         backend = task_backends["default"]
