@@ -19,11 +19,9 @@ cookies = {}
 with suppress(Exception):
     from django.contrib.auth import get_user_model
     from django.test import Client
-    User = get_user_model()
+    User, client = get_user_model(), Client()
     user = User(**{User.USERNAME_FIELD: "factors@example.com"}, is_staff=True, is_superuser=True)
-    user.set_unusable_password()
     user.save()
-    client = Client()
     client.force_login(user)
     cookies = {name: morsel.value for name, morsel in client.cookies.items()}
 answer(cookies)
@@ -39,26 +37,26 @@ def walk(patterns, prefix):
         here = prefix + str(each.pattern).removeprefix("^").removesuffix("$").removesuffix(r"\\Z")
         yield from [here] if isinstance(each, URLPattern) else walk(each.url_patterns, here)
 pages = sorted({path for path in walk(get_resolver().url_patterns, "/") if not set(path) & set("<>()[]*+?\\\\|^$")})
-files = [name for finder in get_finders() for name, _ in islice(finder.list([]), 3)]
-answer([pages[:200], [staticfiles_storage.url(name) for name in files]])
+files = [staticfiles_storage.url(name) for finder in get_finders() for name, _ in islice(finder.list([]), 3)]
+answer([pages[:200], files])
 """
 # What an application does with its services; a part that it does not have is left out.
 USE = """
 import logging, sys
-from contextlib import suppress
 from django.core.cache import caches
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.mail import send_mail
 from django.db import connection
 from tests.factors import work
-for alias in caches:
-    with suppress(Exception):
-        caches[alias].set(token, "kept", 60)
-with suppress(Exception):
-    send_mail(token, "Text", None, ["ada@example.com"])
-with suppress(Exception):
-    default_storage.save(token + ".txt", ContentFile(b"an upload"))
+uses = [lambda alias=alias: caches[alias].set(token, "kept", 60) for alias in caches]
+uses += [lambda: send_mail(token, "Text", None, ["ada@example.com"])]
+uses += [lambda: default_storage.save(token + ".txt", ContentFile(b"an upload"))]
+for use in uses:
+    try:
+        use()
+    except Exception:
+        pass
 loggers = sorted(name for name in {*sys.modules, *logging.root.manager.loggerDict} if name.partition(".")[0] in own)
 for name in loggers:
     logging.getLogger(name).error("%s says %s", name, token)
@@ -86,7 +84,6 @@ class Day(SimpleNamespace):
         return {name: words for name, (matter, words) in self.files.items() if matter == factor}
 
     def events(self, *kinds: str) -> list[dict[str, Any]]:
-        """Return what the web and the worker process did."""
         return self.web.events(*kinds) + self.worker.events(*kinds)
 
 
@@ -101,24 +98,21 @@ def watch_a_day(place: Place, release: Process, cookies: dict[str, str]) -> Day:
     day = Day(place=place, web=web, worker=worker, release=release, token=token)
     pages, static = place.ask(PAGES)
     day.static = {path: web.get(path).status for path in static if path.startswith("/")}
-    who = ({}, cookies) if cookies else ({},)
-    day.answers = {path: [web.get(path, dict(each)) for each in who] for path in pages}
+    day.answers = {path: [web.get(path, dict(each)) for each in ({}, cookies)] for path in pages}
     day.loggers, day.modules, day.queued, _ = web.ask(given(USE, token=token, own=own())) or ([], {}, "", "")
     web.ask(f"raise RuntimeError('an error of {token}')")
     day.paths = [f"/{token}-{number}" for number in range(8)]
     for path in day.paths:
         web.ask("", path=path)
     wait(lambda: day.paths[-1] in web.printed(), 5)
-    if day.queued == "READY":
-        wait(lambda: token in worker.printed() or worker.popen.poll() is not None, 10)
+    wait(lambda: day.queued != "READY" or token in worker.printed() or worker.popen.poll() is not None, 10)
     day.output, day.ended = (web.printed(), worker.printed()), worker.popen.poll() is not None
     day.listeners, day.sockets = web.listeners(), web.listeners("unix")
-    pids = {str(process.pid) for process in web.members() + worker.members()}
-    running = {name: each for name, each in left(day, pids).items() if each[0] == "VIII Concurrency"}
+    running = left(day, {str(process.pid) for process in web.members() + worker.members()})
     for process in (web, worker):
         process.signal(15)
         process.finish()
-    day.files = running | left(day, set())
+    day.files = {name: each for name, each in running.items() if each[0] == "VIII Concurrency"} | left(day, set())
     return day
 
 
@@ -133,12 +127,12 @@ def left(day: Day, pids: set[str]) -> dict[str, tuple[str, str]]:
         if gone or str(path).startswith(database) or name in found or any(map(path.is_relative_to, attached)):
             continue
         content, factor = path.read_bytes(), "VI Processes"
-        if name in held():
+        if event["logs"] or f" says {day.token}".encode() in content:
+            factor = "XI Logs"
+        elif name in held():
             factor = "I Codebase"
         elif content.startswith(b"SQLite format 3") or name.endswith(("-wal", "-shm", "-journal")):
             factor = "IV Backing services"
-        elif event["logs"] or f" says {day.token}".encode() in content:
-            factor = "XI Logs"
         elif content.decode(errors="ignore").strip() in pids:
             factor = "VIII Concurrency"
         elif path.is_relative_to(place.code) and event["time"] < day.web.begun + day.web.seconds:
@@ -155,8 +149,9 @@ def strangers(events: list[dict[str, Any]], place: Place, factor: str) -> dict[s
         name = event["target"].partition("/code/")[2] or event["target"]
         if event["event"] == "import":
             name = f"{event['target'].replace('.', '/')}.py"
-            known = name.removesuffix(".py") in folders or Path(name).parts[0].removesuffix(".py") not in own()
-            known = known and not ((PROJECT / name).exists() and name not in held())
+            known = name.removesuffix(".py") in folders or not (
+                (PROJECT / name).exists() or name.split("/")[0] in own()
+            )
         elif name[:1] == "/":
             known = Path(name).is_dir() or any(map(Path(name).is_relative_to, usual))
         else:

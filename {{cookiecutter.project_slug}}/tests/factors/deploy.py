@@ -95,28 +95,24 @@ def example() -> dict[str, str]:
 
 @cache
 def held() -> frozenset[str]:
-    """Return the files that git holds, or would hold if everything were committed; without git all that are here."""
+    """Return the files that git holds, or would hold if everything were committed."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     names: list[str] = []
     with suppress(OSError):
         listed = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True).stdout
         names = os.fsdecode(listed).split("\0")
-    if not any(names):
-        without = {".venv", ".env", "staticfiles", "media", "mail", "__pycache__", "node_modules", "db.sqlite3"}
-        names = [str(path.relative_to(PROJECT)) for path in PROJECT.rglob("*") if not without & set(path.parts)]
+    Factor("I Codebase").demand(any(names), "git holds nothing here", "run `git init`, and commit")
     return frozenset(name for name in names if (PROJECT / name).is_file() or (PROJECT / name).is_symlink())
 
 
 def modules() -> list[str]:
-    """Return the modules in the project's packages, by their dotted names."""
     paths = [Path(name) for name in sorted(held()) if name.endswith(".py")]
     paths = [path for path in paths if f"{path.parts[0]}/__init__.py" in held()]
     return [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
 
 
 def own() -> set[str]:
-    """Return the names of the project's packages, and of the modules beside them."""
     return {Path(name).parts[0].removesuffix(".py") for name in held() if name.endswith(".py")} - {"tests", "conftest"}
 
 
@@ -235,7 +231,6 @@ class Place:
         self.environment |= {"PYTHONPATH": str(Path(__file__).parent / "watch"), "FACTORS_CODE": str(code)}
 
     def start(self, command: str, **variables: str) -> Process:
-        """Start a command, through the shell as honcho and platforms do, on a free port."""
         fresh = {"PORT": str(free_port()), "FACTORS_EVENTS": f"{self.root}/{len(self.processes)}.events"}
         self.processes.append(Process(command, self, self.environment | fresh | variables))
         return self.processes[-1]
@@ -255,7 +250,6 @@ class Place:
         return procfile()[process_type]
 
     def web(self, **variables: str) -> Process:
-        """Start the web process; return when it answers."""
         web = self.start(self.command("web"), **variables)
         elsewhere = lambda: {each.port for each in web.listeners()} - {web.port}  # noqa: E731
         wait(lambda: web.answers() or web.popen.poll() is not None or (elsewhere() and not wait(web.answers, 1)))
@@ -292,7 +286,6 @@ class Place:
         return answer
 
     def ask(self, code: str, **options: str) -> Any:
-        """Return what code answers, in a process of its own that loaded the application."""
         return self.asking(code, **options)()
 
     def close(self) -> None:

@@ -1,9 +1,8 @@
 """III. Config: what differs between deploys is in the environment, and nowhere else: https://12factor.net/config.
 
 Tested: without its variables the project does not start and names each; each variable of .env.example that it reads
-changes a setting, and none is the name of a deploy that decides several; nothing else reads the environment; no line
-of the project opens a file that git does not hold; the settings ask neither for the arguments of the process nor for
-the name of the machine.
+changes a setting, and none is the name of a deploy that decides several; nothing else reads the environment; no line of
+the project opens a file that git does not hold; the settings ask for neither the process's arguments nor the machine.
 Not testable here: a constant that should have been a variable, a committed file used as configuration, a secret in the
 code (your platform's scanning finds known tokens, ruff's S105 some others).
 """
@@ -20,10 +19,10 @@ OTHERS = {"DATABASE_URL", "CACHE_URL", "EMAIL_URL", "STORAGE_URL", "TASKS", "POR
 
 def test_an_empty_environment_is_told_every_required_variable(deploy, variants):
     place = deploy()
-    place.environment = {name: place.environment[name] for name in ("PATH", "HOME", "TMPDIR", "FACTORS_SETTINGS")}
+    place.environment = {name: place.environment[name] for name in ("PATH", "HOME", "TMPDIR")}
     check = place.run("python manage.py check", PORT="")
-    said = check.printed() + check.printed("err")
     required = {"SECRET_KEY", "ALLOWED_HOSTS"} | ({"DATABASE_URL"} if variants.moved["DATABASES"] else set())
+    said = check.printed() + check.printed("err")
     unnamed = sorted(name for name in required & documented().keys() if name not in said)
     what = f"with an empty environment it {'does not name' if check.popen.returncode else 'starts, without'} {unnamed}"
     instead = "give a required variable no default in the code: name at start what is missing"
@@ -35,13 +34,12 @@ def test_each_variable_is_read_in_the_settings_and_changes_one(variants, day):
     events = [each for each in variants.events + day.events() + day.release.events() if each["event"] == "variable"]
     found = {name: f"{name} is read and changes nothing" for name in variants.unused if name not in OTHERS}
     for name in documented().keys() - {event["target"] for event in events} - OTHERS:
-        if "Read by " not in documented()[name][2]:
-            found[name] = f"{name} of .env.example is read by nothing"
-    for event in events:
-        name, by = event["target"], event["by"]
+        found |= {} if "Read by " in documented()[name][2] else {name: f"{name} of .env.example is read by nothing"}
+    for name, event in ((event["target"], event) for event in events if not event["manage"]):
         usual = name in USUAL or name.startswith(("LC_", "XDG_", "PYTHON", "PYTEST"))
-        if not usual and not event["manage"] and (name not in documented() or not event["settings"]):
-            found[name] = f"{by} reads {name} {'past the settings' if name in documented() else 'of no .env.example'}"
+        if not usual and (name not in documented() or not event["settings"]):
+            where = "past the settings" if name in documented() else "without a line in .env.example"
+            found[name] = f"{event['by']} reads {name} {where}"
     instead = "read each variable in the settings, use it there, and describe it in .env.example"
     FACTOR.allow_only("variables", found, "the environment does not decide", instead)
     what = f"the name of a deploy decides several things: {variants.told_apart}"
@@ -56,6 +54,6 @@ def test_no_file_is_read_that_git_does_not_hold(day, variants):
 
 def test_the_settings_depend_on_no_process_and_no_machine(variants, day):
     asked = {"argv": "looks at sys.argv", "hostname": "asks for the name of the machine"}
-    events = [event for event in variants.events + day.events(*asked) if event["settings"] and event["event"] in asked]
+    events = [each for each in variants.events + day.events() if each["settings"] and each["event"] in asked]
     found = sorted({f"{event['by']} {asked[event['event']]}" for event in events})
     FACTOR.demand(not found, f"the settings differ by process or machine: {'; '.join(found)}", "let a variable decide")

@@ -62,8 +62,8 @@ answer([visit_all() for _ in range(rounds)][-2:])
 """
 
 
-def test_processes_share_what_one_of_them_took_in(deploy, databases):
-    database, cookies, instead = databases.migrated(), {}, "keep it in a backing service, or in a cookie"
+def test_processes_share_what_one_of_them_took_in(deploy, release):
+    database, cookies, instead = release.database(), {}, "keep it in a backing service, or in a cookie"
     one, two = (deploy(own_code=True, database=database) for _ in range(2))
     two.environment |= {name: one.environment[name] for name in ("STORAGE_URL", "EMAIL_URL")}
     first, second = one.web(), two.web()
@@ -81,9 +81,9 @@ def test_no_file_stays_on_the_local_disk(day):
     FACTOR.allow_only("writes", day.of(FACTOR), what, instead)
 
 
-def test_a_page_does_not_depend_on_the_process_that_answers(deploy, databases, day):
+def test_a_page_does_not_depend_on_the_process_that_answers(deploy, release, day):
     many = max(4, min(14, 60 // max(1, len(day.answers))))
-    names = {"pages": list(day.answers), "cookies": databases.cookies}
+    names = {"pages": list(day.answers), "cookies": release.cookies}
     code = [given(REMEMBER, rounds=rounds, **names) for rounds in (3, many, many)]
     asked = [deploy().asking(each, PYTHONHASHSEED="0") for each in code]
     (young, _), (old, old_again), (twin, twin_again) = (result() for result in asked)

@@ -36,14 +36,11 @@ def attempt(name, beside):
             if ":/" not in value:  # of URLs each may move another service
                 return
 def is_handed_on(name):  # to a library, as in sentry_sdk.init(environment=...)
-    handed = []
-    def look(frame, event, argument):
-        if event == "call" and "site-packages" in frame.f_code.co_filename:
-            handed.append("73571" in str(frame.f_locals))
-    sys.setprofile(look)
+    calls = []
+    sys.setprofile(lambda frame, *_: calls.append(frame) if "site-packages" in frame.f_code.co_filename else None)
     load({name: "73571"})
     sys.setprofile(None)
-    return any(handed)
+    return any("73571" in str(frame.f_locals) for frame in calls)
 first, _ = load({}), load(examples)
 read = {target for event, target, by in sitecustomize.SEEN if event == "variable"}
 found = {name: list(attempt(name, {})) or list(attempt(name, examples)) for name in candidates if name in read}
@@ -51,29 +48,27 @@ urls = [{name: value} for name, values in found.items() for value, *_ in values 
 for name in [name for name in found if not found[name]]:
     found[name] = next(filter(None, (list(attempt(name, beside)) for beside in urls)), [])
 unused = [name for name in found if not found[name] and not is_handed_on(name)]
-told_apart = {}
+told_apart, moved = {}, {"DATABASES": [], "CACHES": []}
 for name in found:
     known = [(each, values) for each in ("production", "staging", "development") if (values := load({name: each}))]
     for (one, before), (other, after) in zip(known, known[1:]):
         differ = [key for key in before if before[key] != after.get(key)]
         if differ := [key for key in differ if repr(before[key]).replace(one, other) != repr(after.get(key))]:
             told_apart[name] = differ
-moved = {}
-for _, before, after in (each for values in found.values() for each in values):
-    for setting in ("DATABASES", "CACHES"):
-        entries = (before.get(setting) or {}).items()
-        moved.setdefault(setting, []).extend(a for a, e in entries if e != (after.get(setting) or {}).get(a))
+for before, after in (each[1:] for values in found.values() for each in values):
+    for setting, aliases in moved.items():
+        entries, others = before.get(setting) or {}, after.get(setting) or {}
+        aliases += [alias for alias in entries if entries[alias] != others.get(alias)]
 debug = [first, load({"DEBUG": "true"})]
 answer({"base": first, "debug": debug, "unused": unused, "told_apart": told_apart, "moved": moved})
 """
 
 
 def load_variants(place: Place) -> SimpleNamespace:
-    """Return the settings of production, the variables that change none, those in which the name of a deploy decides
-    several, the aliases that a variable moves, and what loading the settings did."""
+    """Return the settings of production and with DEBUG, the variables that change none, those in which the name of a
+    deploy decides several, the aliases that a variable moves, and what loading the settings did."""
     words = {name: [word.strip("(),.:;`'") for word in above.split()] for name, (_, _, above) in documented().items()}
     values = {name: list(filter(None, dict.fromkeys([documented()[name][1], *VALUES, *words[name]]))) for name in words}
     examples = {name: value for name, (_, value, _) in documented().items() if name not in KEPT}
-    names = {"own": own(), "candidates": values, "examples": examples, "module": SETTINGS}
-    found = place.ask(given(LOAD, **names), load="os")
+    found = place.ask(given(LOAD, own=own(), candidates=values, examples=examples, module=SETTINGS), load="os")
     return SimpleNamespace(**found, events=place.processes[-1].events())

@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 import time
+import traceback
 from typing import Any
 
 EVENTS, CODE = os.environ["FACTORS_EVENTS"], os.environ["FACTORS_CODE"] + os.sep
@@ -25,8 +26,7 @@ ADDRESSES = {"socket.connect": 1, "socket.sendto": 1, "socket.getaddrinfo": slic
 READERS = {"os", "_collections_abc", "collections", "contextlib", "environs", "environ", "decouple", "dotenv"}
 OPENERS = READERS | {"io", "codecs", "pathlib", "posixpath", "genericpath", "configparser", "json", "tomllib", "csv"}
 OPENERS |= {"shelve", "dbm", "shutil", "runpy", "tempfile", "zipfile", "gzip", "fileinput", "yaml"}
-STARTERS = {"os", "subprocess", "asyncio", "contextlib", "sh"}
-NAMERS = {"os", "socket", "platform"}
+STARTERS, NAMERS = {"os", "subprocess", "asyncio", "contextlib", "sh"}, {"os", "socket", "platform"}
 IMPORTERS = {"importlib", "_frozen_importlib", "_frozen_importlib_external"}
 SEEN: set[tuple[str, str, str]] = set()
 thread = threading.local()
@@ -49,10 +49,7 @@ def is_ours(through: set[str]) -> bool:
 
 def note(event: str, target: str, direct: bool = True) -> None:
     """Write an event down, once for each line of the project; direct is what no library did that it called."""
-    frames, frame = [], sys._getframe(1)
-    while frame:
-        frames.append(frame)
-        frame = frame.f_back
+    frames = [frame for frame, _ in traceback.walk_stack(sys._getframe(1))]
     ours = [(file, each.f_lineno) for each in frames if (file := file_of(each))]
     by = f"{ours[0][0].removeprefix(CODE)}:{ours[0][1]}" if ours else ""
     if (event, target, by) in SEEN:
@@ -63,9 +60,8 @@ def note(event: str, target: str, direct: bool = True) -> None:
     line["settings"] = any(file.startswith(SETTINGS) or file.endswith("gunicorn.conf.py") for file in files)
     line["manage"] = files[-1:] == [CODE + "manage.py"] and "execute_from_command_line" not in functions
     line["logs"] = any(each.f_globals.get("__name__", "").startswith("logging") for each in frames)
-    descriptor = os.open(EVENTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.write(descriptor, json.dumps(line).encode() + b"\n")
-    os.close(descriptor)
+    with open(EVENTS, "a") as file:
+        file.write(json.dumps(line) + "\n")
     if event in STOP:
         os._exit(0)
 
@@ -78,10 +74,8 @@ def text(value: Any, separator: str = "") -> str:
 def look(event: str, args: tuple) -> None:
     if event == "open" and isinstance(args[0], (str, bytes)):
         path, ours = os.path.abspath(text(args[0])), is_ours(OPENERS)
-        if args[2] & WRITING:
-            note("write", path, ours)
-        elif ours or not os.path.exists(path):
-            note("read", path, ours)
+        if args[2] & WRITING or ours or not os.path.exists(path):
+            note("write" if args[2] & WRITING else "read", path, ours)
     elif event == "os.rename":  # and os.replace
         note("write", os.path.abspath(text(args[1])), is_ours(OPENERS))
     elif event in PROGRAMS:
@@ -93,7 +87,7 @@ def look(event: str, args: tuple) -> None:
     elif event == "socket.gethostname" and is_ours(NAMERS):
         note("hostname", "")
     elif event == "import":
-        change_django()
+        watch_django()
         if is_ours(IMPORTERS):
             note("import", args[0])
     elif event == "factors" and (args[2] is None or is_ours(args[2])):
@@ -117,8 +111,7 @@ def watch(owner: Any, name: str, event: str, through: set[str] | None, tell: Any
     def wrapper(*args: Any, **options: Any) -> Any:
         if (target := tell(*args)) is not None:
             sys.audit("factors", event, target, through)
-        answer = instead and instead(*args)
-        return answer or function(*args, **options)
+        return (instead and instead(*args)) or function(*args, **options)
 
     setattr(owner, name, wrapper)
     for functions in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
@@ -136,7 +129,7 @@ def read(_: Any, name: Any) -> str | None:
     return None if copies or frame.f_code.co_name == "__iter__" else text(name)  # of items() and values()
 
 
-def run(script: str, **names: Any) -> None:
+def run(script: str, **names: Any) -> Any:
     """Run a script of the tests in this process; what it answers is found in a file beside it."""
 
     def answer(value: Any) -> None:
@@ -145,25 +138,21 @@ def run(script: str, **names: Any) -> None:
 
     with open(script) as file:
         exec(compile(file.read(), script, "exec"), {"__name__": "__factors__", "answer": answer, **names})
+    return "request" in names and sys.modules["django.http"].HttpResponse("done")
 
 
 def plain(value: Any) -> Any:
     """Return a value so that another process can compare it: no addresses in memory, sets in order."""
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted(json.dumps(plain(each)) for each in value)
-    if isinstance(value, (list, tuple)):
-        return [plain(each) for each in value]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(each) for each in (sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value)]
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value)).replace(CODE[:-1], ".")
 
 
 def answer_request(_: Any, request: Any) -> Any:
     """Run the script that a request carries, in the middle of Django's handling, where a view would run."""
-    if "HTTP_X_FACTORS" in request.META:
-        run(request.META["HTTP_X_FACTORS"], request=request)
-        return sys.modules["django.http"].HttpResponse("done")
-    return None
+    return request.META.get("HTTP_X_FACTORS") and run(request.META["HTTP_X_FACTORS"], request=request)
 
 
 # Methods of Django that are watched once their module is loaded.
@@ -174,7 +163,7 @@ DJANGO = {
 }
 
 
-def change_django() -> None:
+def watch_django() -> None:
     for module in [name for name in DJANGO if hasattr(sys.modules.get(name), DJANGO[name][0])]:
         owner, *what = DJANGO.pop(module)
         watch(getattr(sys.modules[module], owner), *what)
