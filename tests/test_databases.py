@@ -110,7 +110,7 @@ def as_root(mariadb: MariaDB, statement: str) -> None:
 # The suite
 
 
-# On SQLite it runs for every pair of answers: test_generation.py.
+# On SQLite it runs for every answer: test_generation.py.
 @pytest.mark.slow
 @pytest.mark.parametrize("database", DATABASES)
 def test_the_generated_suite_passes_on_every_server(database, request, generate: Generate):

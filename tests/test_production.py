@@ -147,6 +147,7 @@ def test_static_files_have_hashed_names_and_stay_in_caches_for_ever(server: Serv
     age = re.search(r"max-age=(\d+)", answer.headers["Cache-Control"])
     assert age
     assert int(age[1]) >= 31536000
+    assert server.get("/static/style.css", HTTPS).status == 404  # kept under one name alone
 
 
 def test_pages_that_name_no_icon_get_the_one_with_a_hash(server: Server):

@@ -110,3 +110,18 @@ def test_an_access_line_leaves_out_the_query(lines):
     assert (event["method"], event["path"], event["status"]) == ("GET", "/a%0Ab%20c", 200)
     assert (event["bytes"], event["duration_ms"]) == (12, 2.5)
     assert "s3cret" not in logged()[0]
+
+
+def test_an_answer_without_a_status_is_an_error(lines):
+    logged = lines("json")
+    answer = SimpleNamespace(status=None, sent=0)
+    logs.log_access(answer, {"REQUEST_METHOD": "GET", "RAW_URI": "/"}, timedelta())
+    assert json.loads(logged()[0])["status"] == 500
+
+
+@pytest.mark.parametrize("format", ["json", "text"])
+def test_half_a_surrogate_pair_does_not_lose_the_line(format, lines):
+    logged = lines(format)
+    logging.getLogger("shop").info("no such file: \udcff")
+    (line,) = logged()
+    assert rb"no such file: \udcff" in line.encode()

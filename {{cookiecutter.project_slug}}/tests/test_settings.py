@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.utils.csp import CSP
+from django.utils.module_loading import import_string
 
 from config import services
+from config.static import StaticFilesStorage
 from tests.environment import VARIABLES
 
 PROJECT = Path(__file__).parent.parent
@@ -144,6 +147,16 @@ def test_security_is_on_unless_debug_is(settings_of):
     assert [development[name] for name in switches] == [False, False, False, 0]
     assert (production["DEBUG"], development["DEBUG"]) == (False, True)
     assert [production[name] for name in for_subdomains] == [False, False]
+
+
+def test_static_files_have_hashed_names_in_production(settings_of):
+    backend = settings_of(**PRODUCTION)["STORAGES"]["staticfiles"]["BACKEND"]
+    assert issubclass(import_string(backend), StaticFilesStorage)
+
+
+def test_no_site_may_frame_a_page_and_no_page_starts_a_plugin(settings_of):
+    policy = settings_of(**PRODUCTION)["SECURE_CSP"]
+    assert policy["frame-ancestors"] == policy["object-src"] == [CSP.NONE]
 
 
 @pytest.mark.parametrize(
