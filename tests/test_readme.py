@@ -176,7 +176,7 @@ def test_the_tree_is_what_is_generated(generate: Generate):
 
 @pytest.mark.parametrize("which", ["template", "project"])
 def test_it_is_short_and_every_link_inside_leads_somewhere(which, generate: Generate):
-    place, limit = (TEMPLATE, 150) if which == "template" else (generate().path, 120)
+    place, limit = (TEMPLATE, 150) if which == "template" else (generate().path, 130)
     text = (place / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) < limit
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)

@@ -68,6 +68,7 @@ def apply_recipe(project: Project, name: str) -> None:
     apply_diffs(project, name)
     for line in others:
         command(project, "sh", "-c", line)
+    command(project, executable("uv"), "sync")  # not every page has installed something
     commit(project, f"Recipe: {name}")
 
 
@@ -77,4 +78,5 @@ def check_everything(project: Project) -> None:
     command(project, uv, "run", "ruff", "check")
     command(project, uv, "run", "ruff", "format", "--check")
     command(project, uv, "run", "--env-file", ".env.example", "mypy", ".")
+    command(project, uv, "run", "deptry", ".")
     command(project, uv, "run", "pytest", "-q", seconds=600)

@@ -2,10 +2,11 @@
 
 import itertools
 import random
+import re
 from pathlib import Path
 
 import pytest
-from generation import Answers, name_of, original
+from generation import PROJECT_DIRECTORY, TEMPLATE, Answers, name_of, original
 from pages import NAMES, PAGES, apply_diffs, command, commands, take
 
 ANSWERS: list[Answers] = [
@@ -29,6 +30,12 @@ def test_each_page_is_short_and_says_what_a_reader_needs():
             assert heading in lines, f"{name} has no {heading!r}"
         assert not any(line.startswith(" ```") for line in lines), f"{name} indents a fence"
         assert commands(name)[0].endswith(f"/docs/recipes/{name}.md | git apply"), name
+
+
+def test_each_page_is_in_the_tables_of_both_readmes():
+    for readme in (TEMPLATE / "README.md", TEMPLATE / PROJECT_DIRECTORY / "README.md"):
+        linked = re.findall(r"/recipes/([\w-]+)\.md\)", readme.read_text(encoding="utf-8"))
+        assert sorted(linked) == NAMES, readme
 
 
 @pytest.mark.parametrize("answers", ANSWERS, ids=name_of)

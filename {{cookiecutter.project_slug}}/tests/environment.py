@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.db import connections
 
 EXAMPLE = (Path(__file__).parent.parent / ".env.example").read_text(encoding="utf-8")
 VARIABLES = dict(re.findall(r"(?m)^([A-Z][A-Z0-9_]*)=(.*)$", EXAMPLE))
@@ -26,7 +26,8 @@ def fast_passwords():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def database_in_a_file(tmp_path_factory):
-    """Let tests on SQLite use a file, as every deploy does; Django's choice is a database in memory."""
-    if connection.vendor == "sqlite":
-        connection.settings_dict["TEST"]["NAME"] = tmp_path_factory.mktemp("database") / "test.sqlite3"
+def databases_in_files(tmp_path_factory):
+    """Let tests on SQLite use files, as every deploy does; Django's choice is a database in memory."""
+    for connection in connections.all():
+        if connection.vendor == "sqlite":
+            connection.settings_dict["TEST"]["NAME"] = tmp_path_factory.mktemp(connection.alias) / "test.sqlite3"
