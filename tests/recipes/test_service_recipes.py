@@ -94,15 +94,18 @@ def test_a_second_database_has_its_rows_and_readyz_names_it_when_it_is_down(with
     collect_static(project)
     router = project.path / "config/routers.py"
     before = router.read_text()
-    router.write_text(before.replace("set[str] = set()", 'set[str] = {"accounts"}'))
+    router.write_text(before.replace("set[str] = set()", 'set[str] = {"jobs"}'))
     try:
         with PostgreSQL() as first, PostgreSQL() as second:
             urls = {"DATABASE_URL": first.create_database(), "SECOND_DATABASE_URL": second.create_database()}
             deploy = {**DEPLOY, **urls, "SESSION_COOKIE_SECURE": "false"}
             migrate(project, **deploy)
-            assert shown(project, "User.objects.create_user('ada')", **deploy) == "ada"
-            assert shown(project, "User.objects.using('second').count()", **deploy) == "1"
-            assert "accounts_user" not in shown(project, "connection.introspection.table_names()", **deploy)
+            made = "Heartbeat.objects.create(worker_id='ada', seen_at=timezone.now()).worker_id"
+            assert shown(project, made, **deploy) == "ada"
+            assert shown(project, "Heartbeat.objects.using('second').count()", **deploy) == "1"
+            tables = shown(project, "connection.introspection.table_names()", **deploy)
+            assert "accounts_user" in tables
+            assert "jobs_heartbeat" not in tables
             server = project.serve(**deploy)
             assert server.get("/readyz").text == "database: ok\nsecond database: ok\n"
             with second.stopped():
