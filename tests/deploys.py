@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from generation import Project, Response, Server, Visitor
+from generation import Project, Response, Server, Visitor, once
 
 # A deploy that is reached over plain HTTP at 127.0.0.1, with nothing attached yet.
 DEPLOY = {
@@ -104,21 +104,19 @@ def add_story(project: Project) -> Project:
     return project
 
 
-COLLECTED: list[Path] = []
-
-
 def build(project: Project) -> Project:
     """Collect the static files, as a build does: pages need them while DEBUG is off.
 
-    The first project's are the others' too: all have the same, and compressing them with brotli takes 8 s.
+    Once a session, for all projects have the same, and compressing them with brotli takes 8 s.
     """
-    target = project.path / "staticfiles"
-    if COLLECTED:
-        shutil.copytree(COLLECTED[0], target)
-        return project
-    result = project.manage("collectstatic", "--noinput", "-v", "0", **DEPLOY)
-    assert result.returncode == 0, result.stderr
-    COLLECTED.append(target)
+
+    def collect(directory: Path) -> None:
+        result = project.manage("collectstatic", "--noinput", "-v", "0", **DEPLOY)
+        assert result.returncode == 0, result.stderr
+        (project.path / "staticfiles").rename(directory)
+
+    collected = once(project.virtual_environment.with_name("staticfiles"), collect)
+    shutil.copytree(collected, project.path / "staticfiles")
     return project
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import psutil
 import pytest
+from deploys import build
 from generation import (
     PRODUCTION,
     Project,
@@ -68,10 +69,10 @@ def new_project(
     """Return a function: a project built and released, with a superuser; its processes end."""
     environment = virtual_environment(project_python())
 
-    def build(directory: Path) -> None:
-        project = copy_project(original(shared, template), directory, environment)
+    def release(directory: Path) -> None:
+        project = build(copy_project(original(shared, template), directory, environment))
         project.edit("pages/views.py", "    context = {}\n", ODD_PAGES)
-        for command in (["collectstatic", "--noinput"], ["migrate"], ["createsuperuser"]):
+        for command in (["migrate"], ["createsuperuser"]):
             more = {**SUPERUSER} if command == ["createsuperuser"] else {}
             options = ["--noinput"] if more else []
             result = project.manage(*command, *options, **PRODUCTION, **more)
@@ -80,7 +81,7 @@ def new_project(
     projects: list[Project] = []
 
     def get() -> Project:
-        built = once(shared / "built", build) / "my_project"
+        built = once(shared / "built", release) / "my_project"
         place = tmp_path_factory.mktemp("production") / "copy"
         projects.append(copy_project(built, place, environment))
         return projects[-1]

@@ -149,6 +149,11 @@ def test_security_is_on_unless_debug_is(settings_of):
     assert [production[name] for name in for_subdomains] == [False, False]
 
 
+def test_all_mail_has_one_sender(settings_of):
+    settings = settings_of(**PRODUCTION | {"DEFAULT_FROM_EMAIL": "shop@example.com"})
+    assert settings["DEFAULT_FROM_EMAIL"] == settings.get("SERVER_EMAIL") == "shop@example.com"
+
+
 def test_static_files_have_hashed_names_in_production(settings_of):
     backend = settings_of(**PRODUCTION)["STORAGES"]["staticfiles"]["BACKEND"]
     assert issubclass(import_string(backend), StaticFilesStorage)
