@@ -1,7 +1,4 @@
-"""One watched day of a deploy: it starts, answers every page that needs no argument, runs a task, logs and stops.
-
-What it left behind is told apart here, so that one file is the matter of one factor alone.
-"""
+"""One watched day of a deploy, what it left behind, told apart by factor; and what each variable changes."""
 
 import secrets
 import sys
@@ -10,24 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.factors.deploy import PROJECT, Broken, Place, Process, documented, given, held, own, wait
+from tests.factors.deploy import PROJECT, SETTINGS, Broken, Place, Process, documented, given, held, own, wait
 
-# A user who may see everything, and the cookies of their session.
-LOGIN = """
-from contextlib import suppress
-cookies = {}
-with suppress(Exception):
-    from django.contrib.auth import get_user_model
-    from django.test import Client
-    User, client = get_user_model(), Client()
-    user = User(**{User.USERNAME_FIELD: "factors@example.com"}, is_staff=True, is_superuser=True)
-    user.save()
-    client.force_login(user)
-    cookies = {name: morsel.value for name, morsel in client.cookies.items()}
-answer(cookies)
-"""
-# The addresses of all pages that need no argument, and of some static files.
-PAGES = """
+ROUTES = """
 from itertools import islice
 from django.contrib.staticfiles.finders import get_finders
 from django.contrib.staticfiles.storage import staticfiles_storage
@@ -35,10 +17,9 @@ from django.urls import URLPattern, get_resolver
 def walk(patterns, prefix):
     for each in patterns:
         here = prefix + str(each.pattern).removeprefix("^").removesuffix("$").removesuffix(r"\\Z")
-        yield from [here] if isinstance(each, URLPattern) else walk(each.url_patterns, here)
-pages = sorted({path for path in walk(get_resolver().url_patterns, "/") if not set(path) & set("<>()[]*+?\\\\|^$")})
+        yield from [[each.callback.__module__, here]] if isinstance(each, URLPattern) else walk(each.url_patterns, here)
 files = [staticfiles_storage.url(name) for finder in get_finders() for name, _ in islice(finder.list([]), 3)]
-answer([pages[:200], files])
+answer([sorted(walk(get_resolver().url_patterns, "/")), files])
 """
 # What an application does with its services; a part that it does not have is left out.
 USE = """
@@ -60,34 +41,21 @@ for use in uses:
 loggers = sorted(name for name in {*sys.modules, *logging.root.manager.loggerDict} if name.partition(".")[0] in own)
 for name in loggers:
     logging.getLogger(name).error("%s says %s", name, token)
-files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-answer([loggers, files, work.enqueue("say", token), str(connection.settings_dict["NAME"])])
-"""
-# What keeps modules from being imported: the kind of error, and the module that is missing, or words.
-IMPORT = """
-import importlib
-failed = {}
-for name in names:
-    try:
-        importlib.import_module(name)
-    except Exception as error:
-        failed[name] = [type(error).__name__, getattr(error, "name", None) or str(error)]
-answer(failed)
+answer([loggers, work.enqueue("say", token), str(connection.settings_dict["NAME"])])
 """
 
 
 class Day(SimpleNamespace):
-    """What was seen."""
+    """What was seen; of(factor) are the files that are the matter of one, with words for each."""
 
     def of(self, factor: str) -> dict[str, str]:
-        """Return the files that are the matter of a factor, with words for each."""
         return {name: words for name, (matter, words) in self.files.items() if matter == factor}
 
     def events(self, *kinds: str) -> list[dict[str, Any]]:
         return self.web.events(*kinds) + self.worker.events(*kinds)
 
 
-def watch_a_day(place: Place, release: Process, cookies: dict[str, str]) -> Day:
+def watch_a_day(place: Place, python: Path, release: Process) -> Day:
     """Run a deploy for a while and return what was seen."""
     try:
         web = place.web()
@@ -95,11 +63,12 @@ def watch_a_day(place: Place, release: Process, cookies: dict[str, str]) -> Day:
         what = f"with nothing but what pyproject.toml declares, {broken.what}"
         raise Broken("II Dependencies", what, "declare it", broken.output, 'programs = ["…"]') from None
     token, worker = secrets.token_hex(12), place.worker()
-    day = Day(place=place, web=web, worker=worker, release=release, token=token)
-    pages, static = place.ask(PAGES)
+    day = Day(place=place, python=python, web=web, worker=worker, release=release, token=token)
+    routes, static = place.ask(ROUTES)
+    pages = sorted({path for _, path in routes if not set(path) & set("<>()[]*+?\\|^$")})[:200]
     day.static = {path: web.get(path).status for path in static if path.startswith("/")}
-    day.answers = {path: [web.get(path, dict(each)) for each in ({}, cookies)] for path in pages}
-    day.loggers, day.modules, day.queued, _ = web.ask(given(USE, token=token, own=own())) or ([], {}, "", "")
+    day.answers = {path: web.get(path).headers for path in pages}
+    day.loggers, day.queued, _ = web.ask(given(USE, token=token, own=own())) or ([], "", "")
     web.ask(f"raise RuntimeError('an error of {token}')")
     day.paths = [f"/{token}-{number}" for number in range(8)]
     for path in day.paths:
@@ -174,15 +143,67 @@ def why(process: Process, broken: Broken | None = None) -> Broken:
     module = said.rpartition("No module named '")[2].partition("'")[0] if "No module named '" in said else ""
     here = Place(PROJECT, process.place.root / "here", process.place.environment["DATABASE_URL"])
     absent = strangers(process.events(), process.place, "I Codebase")
-    asked = [event for event in process.events("variable") if event["target"] not in documented()]
-    asked += [event for event in process.events("read", "look") if not Path(event["target"]).exists()]
     if absent or (module and not here.run(f'"{sys.executable}" manage.py check').popen.returncode):
         factor, instead = "I Codebase", "commit it, or make it a dependency"
         what = f"it starts where you work and not in a clone: git does not hold {[module, *absent]}"
     elif module:
         factor, instead = "II Dependencies", "declare it: `uv add`"
         what = f"{module} is imported, and no dependency of pyproject.toml brings it"
-    elif asked and ("KeyError" in said or "FileNotFoundError" in said):
-        factor, instead = "III Config", "read it from a variable that .env.example describes"
-        what = f"without {asked[-1]['target']}, which {asked[-1]['by']} asks for, it does not start"
     return Broken(factor, what, instead, process.tail)
+
+
+# Tried for each variable, besides its example and the words that describe it: what is refused says nothing.
+VALUES = """true false 1 0 73571 another another.example.com https://another.example.com another@example.com
+Europe/Paris debug error 10.0.0.9 another-key-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ
+sqlite:////elsewhere/another.sqlite3 postgres://user:password@elsewhere:5432/another redis://elsewhere:6379/1
+mysql://user:password@elsewhere:3306/another rediss://elsewhere:6379/1 memcached://elsewhere:11211
+smtp://elsewhere:25 file:///elsewhere s3://elsewhere?region=eu-central-1 amqp://elsewhere""".split()  # noqa: SIM905
+KEPT = ("DEBUG", "SECRET_KEY", "DATABASE_URL", "ALLOWED_HOSTS", "PORT", "GUNICORN_CMD_ARGS")
+LOAD = """
+import importlib, os, runpy, sys
+import sitecustomize
+base, kinds = dict(os.environ), (bool, int, float, str, list, dict, tuple, set, type(None))
+def load(change):
+    os.environ.clear()
+    os.environ.update(base | change)
+    for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+        del sys.modules[name]
+    try:
+        values = dict(vars(importlib.import_module(module)))
+        if os.path.exists("gunicorn.conf.py"):
+            values |= {"GUNICORN " + name: value for name, value in runpy.run_path("gunicorn.conf.py").items()}
+    except BaseException:
+        return None
+    return {k: sitecustomize.plain(v) for k, v in values.items() if k[:8].isupper() and isinstance(v, kinds)}
+def attempt(name, beside):
+    before = load(beside)
+    for value in candidates[name] if before else []:
+        after = load(beside | {name: value})
+        if after and after != before:
+            yield value, before, after
+            if ":/" not in value:  # of URLs each may move another service
+                return
+first, _ = load({}), load(examples)
+read = {target for event, target, by in sitecustomize.SEEN if event == "variable"}
+found = {name: list(attempt(name, {})) or list(attempt(name, examples)) for name in candidates if name in read}
+urls = [{name: value} for name, values in found.items() for value, *_ in values if ":/" in value]
+for name in [name for name in found if not found[name]]:
+    found[name] = next(filter(None, (list(attempt(name, beside)) for beside in urls)), [])
+unused = [name for name in found if not found[name]]
+moved = {"DATABASES": [], "CACHES": []}
+for before, after in (each[1:] for values in found.values() for each in values):
+    for setting, aliases in moved.items():
+        entries, others = before.get(setting) or {}, after.get(setting) or {}
+        aliases += [alias for alias in entries if entries[alias] != others.get(alias)]
+debug = [first, load({"DEBUG": "true"})]
+answer({"base": first, "debug": debug, "unused": unused, "moved": moved})
+"""
+
+
+def load_variants(place: Place) -> SimpleNamespace:
+    """Return the settings, the variables that change none, the aliases that one moves, and what loading them did."""
+    words = {name: [word.strip("(),.:;`'") for word in above.split()] for name, (_, _, above) in documented().items()}
+    values = {name: list(filter(None, dict.fromkeys([documented()[name][1], *VALUES, *words[name]]))) for name in words}
+    examples = {name: value for name, (_, value, _) in documented().items() if name not in KEPT}
+    found = place.ask(given(LOAD, own=own(), candidates=values, examples=examples, module=SETTINGS), load="os")
+    return SimpleNamespace(**found, events=place.processes[-1].events())

@@ -1,8 +1,4 @@
-"""A place where the project runs, as one deploy of it: its own code, HOME, directory for temporary files, environment.
-
-`web = place.web()` starts the Procfile's command, `web.ask("answer(request.path)")` runs code in the middle of a
-request, `place.ask("answer(1 + 1)")` runs it in a process of its own that loaded the application.
-"""
+"""A place where the project runs, as one deploy of it; `ask` runs code in a request, or in a process of its own."""
 
 import http.client
 import json
@@ -14,7 +10,6 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
 from contextlib import suppress
 from fnmatch import fnmatch
 from functools import cache
@@ -46,8 +41,6 @@ class Broken(Exception):  # noqa: N818
 
 
 class Factor(str):
-    """The name of a factor, which demands something."""
-
     def demand(self, condition: object, what: str, instead: str, output: str = "") -> None:
         if not condition:
             raise Broken(self, what, instead, output)
@@ -63,8 +56,7 @@ class Factor(str):
             raise Broken(self, what, instead, allow=f"{key} = {json.dumps(rest)}")
 
 
-def wait(condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
-    """Return the first true value of `condition`, or its last one after `seconds`."""
+def wait(condition: Any, seconds: float = SECONDS) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()) and time.monotonic() < deadline:
         time.sleep(0.03)
@@ -94,8 +86,7 @@ def example() -> dict[str, str]:
 
 
 @cache
-def held() -> frozenset[str]:
-    """Return the files that git holds, or would hold if everything were committed."""
+def held() -> frozenset[str]:  # by git, if everything were committed
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     names: list[str] = []
@@ -104,12 +95,6 @@ def held() -> frozenset[str]:
         names = os.fsdecode(listed).split("\0")
     Factor("I Codebase").demand(any(names), "git holds nothing here", "run `git init`, and commit")
     return frozenset(name for name in names if (PROJECT / name).is_file() or (PROJECT / name).is_symlink())
-
-
-def modules() -> list[str]:
-    paths = [Path(name) for name in sorted(held()) if name.endswith(".py")]
-    paths = [path for path in paths if f"{path.parts[0]}/__init__.py" in held()]
-    return [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
 
 
 def own() -> set[str]:
@@ -136,6 +121,7 @@ class Process:
     def __init__(self, command: str, place: "Place", environment: dict[str, str]) -> None:
         self.command, self.place, self.begun, self.seconds = command, place, time.time(), 0.0
         self.port, self.files = int(environment["PORT"] or 0), Path(environment["FACTORS_EVENTS"])
+        self.cookies: dict[str, str] = {}
         # A simple command takes the place of the shell, so that exit codes and signals are its own.
         simple = not set(command) & set("&|;<>()`") and command.split()[0] != "exec" and "=" not in command.split()[0]
         shell = ["/bin/sh", "-c", f"exec {command}" if simple else command]
@@ -155,7 +141,6 @@ class Process:
         return [event for event in map(json.loads, lines) if not kinds or event["event"] in kinds]
 
     def members(self) -> list[psutil.Process]:
-        """Return the living processes of its session: a shell may end before what it started."""
         found = []
         for process in psutil.process_iter():
             with suppress(OSError, psutil.Error):
@@ -167,11 +152,10 @@ class Process:
         sockets = [each for process in self.members() for each in process.net_connections(kind) if each.laddr]
         return [each.laddr for each in sockets if kind == "unix" or each.status == psutil.CONN_LISTEN]
 
-    def get(self, path: str, cookies: dict[str, str] | None = None, **headers: str) -> SimpleNamespace:
+    def get(self, path: str, **headers: str) -> SimpleNamespace:
         """Request a path as the proxy of a platform does, which ended TLS; cookies that come back are kept."""
-        cookies = {} if cookies is None else cookies
-        headers = {"Host": "localhost", "X-Forwarded-Proto": "https"} | headers
-        headers |= {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())} if cookies else {}
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        headers = {"Host": "localhost", "X-Forwarded-Proto": "https", "Cookie": cookies} | headers
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
         try:
             connection.request("GET", path, headers=headers)
@@ -180,7 +164,7 @@ class Process:
         finally:
             connection.close()
         pairs = [each.partition(";")[0].partition("=") for each in answer.headers.get_all("Set-Cookie") or []]
-        cookies |= {name: value for name, _, value in pairs}
+        self.cookies |= {name: value for name, _, value in pairs}
         return SimpleNamespace(status=answer.status, headers=answer.headers)
 
     def answers(self) -> bool:
@@ -188,19 +172,18 @@ class Process:
             return bool(self.get("/livez").status)
         return False
 
-    def ask(self, code: str, cookies: dict[str, str] | None = None, path: str = "/factors") -> Any:
+    def ask(self, code: str, path: str = "/factors") -> Any:
         """Run code in the middle of a request; return what it `answer`s, or None."""
         script = self.place.script(code)
         with suppress(http.client.HTTPException):
-            self.get(path, cookies, **{"X-Factors": str(script)})
+            self.get(path, **{"X-Factors": str(script)})
         return answered(script)
 
     def signal(self, number: int) -> None:
         with suppress(ProcessLookupError):  # all of its processes get it, as from honcho and Heroku
             os.killpg(self.popen.pid, number)
 
-    def finish(self, seconds: float = 10.0) -> int | None:
-        """Return the exit code of what is about to end, or None when it still runs after so many seconds."""
+    def finish(self, seconds: float = 10.0) -> int | None:  # the exit code, or None when it still runs
         if not wait(lambda: self.popen.poll() is not None and not self.members(), seconds):
             return None
         return 0 if self.popen.poll() == -signal.SIGTERM and "&" in self.command else self.popen.poll()  # the shell's
@@ -236,7 +219,6 @@ class Place:
         return self.processes[-1]
 
     def run(self, command: str, seconds: float = 60.0, **variables: str) -> Process:
-        """Run a command to its end; one that takes longer is killed."""
         process = self.start(command, **variables)
         with suppress(subprocess.TimeoutExpired):
             process.popen.wait(seconds)
@@ -244,13 +226,8 @@ class Place:
         process.kill()
         return process
 
-    def command(self, process_type: str) -> str:
-        missing = f"the Procfile has no {process_type} process"
-        Factor("VIII Concurrency").demand(process_type in procfile(), missing, f"write a line `{process_type}: …`")
-        return procfile()[process_type]
-
     def web(self, **variables: str) -> Process:
-        web = self.start(self.command("web"), **variables)
+        web = self.start(procfile()["web"], **variables)
         elsewhere = lambda: {each.port for each in web.listeners()} - {web.port}  # noqa: E731
         wait(lambda: web.answers() or web.popen.poll() is not None or (elsewhere() and not wait(web.answers, 1)))
         web.seconds, ended = time.time() - web.begun, web.popen.poll()
@@ -262,15 +239,14 @@ class Place:
         return web
 
     def worker(self, options: str = "") -> Process:
-        return self.start(f"{self.command('worker')} {work.OPTIONS} {options}".strip())
+        return self.start(f"{procfile()['worker']} {work.OPTIONS} {options}".strip())
 
     def script(self, code: str) -> Path:
         path = self.root / f"{secrets.token_hex(8)}.py"
         path.write_text(code, encoding="utf-8")
         return path
 
-    def asking(self, code: str, python: str = sys.executable, load: str = "", **variables: str) -> Callable[[], Any]:
-        """Start a process that loads the application and runs code; return a function that waits for its answer."""
+    def asking(self, code: str, python: str = sys.executable, load: str = "", **variables: str) -> Any:
         script, load = self.script(code), load or settings.WSGI_APPLICATION.rpartition(".")[0]
         program = f"import {load}, sitecustomize; sitecustomize.run({str(script)!r})"
         process = self.start(f'"{python}" -c "{program}"', **variables)
@@ -289,7 +265,6 @@ class Place:
         return self.asking(code, **options)()
 
     def close(self) -> None:
-        """End every process that was started here, wherever it went."""
         for process in self.processes:
             process.kill()
         for process in psutil.process_iter():

@@ -1,15 +1,12 @@
 """I. Codebase: one repository, of which one commit runs everywhere: https://12factor.net/codebase.
 
 Tested: a clone of what git holds, and of nothing else, runs as development, staging and production at the same time,
-told apart by their environments alone; running changes nothing that git tracks; no code comes from elsewhere.
+told apart by their environments alone; running changes nothing that git tracks.
 Not testable here: that all deploys really come from this repository, and that there is no second one.
 """
 
-import os
-from pathlib import Path
-
 from tests.factors.day import strangers
-from tests.factors.deploy import PROJECT, Factor, example
+from tests.factors.deploy import Factor, example
 
 FACTOR = Factor("I Codebase")
 
@@ -32,12 +29,3 @@ def test_running_changes_no_tracked_file_and_needs_no_other(day):
     FACTOR.demand(not changed, what, "keep what changes in a backing service")
     what = f"git does not hold what the processes read: {'; '.join(needed.values())}"
     FACTOR.demand(not needed, what, "commit it, or keep it in a backing service")
-
-
-def test_no_code_comes_from_elsewhere(day):
-    environment = Path(day.place.environment["PATH"].partition(os.pathsep)[0]).parent
-    roots = [path.resolve() for path in (day.place.code, environment, PROJECT, Path(os.__file__).parent)]
-    files = {name: Path(file).resolve() for name, file in day.modules.items() if file}
-    outside = {name: str(file) for name, file in files.items() if not any(map(file.is_relative_to, roots))}
-    what = f"code comes from outside of the repository: {outside}"
-    FACTOR.demand(not outside, what, "make it a part of the repository, or a dependency with a version")

@@ -1,19 +1,16 @@
 """III. Config: what differs between deploys is in the environment, and nowhere else: https://12factor.net/config.
 
 Tested: without its variables the project does not start and names each; each variable of .env.example that it reads
-changes a setting, and none is the name of a deploy that decides several; nothing else reads the environment; no line of
-the project opens a file that git does not hold; the settings ask for neither the process's arguments nor the machine.
-Not testable here: a constant that should have been a variable, a committed file used as configuration, a secret in the
-code (your platform's scanning finds known tokens, ruff's S105 some others).
+changes a setting; nothing else reads the environment; no line of the project opens a file that git does not hold; the
+settings ask for neither the process's arguments nor the machine.
+Not testable here: a constant that should have been a variable, a committed file used as configuration, a secret.
 """
 
 from tests.factors.day import strangers
 from tests.factors.deploy import Factor, documented
 
 FACTOR = Factor("III Config")
-# What any program may ask for, and what Django's scripts set.
 USUAL = {"DJANGO_SETTINGS_MODULE", "PATH", "HOME", "TMPDIR", "USER", "LANG", "PWD", "SHELL", "TERM", "TZ", "NO_COLOR"}
-# The matter of IV, VII and VIII.
 OTHERS = {"DATABASE_URL", "CACHE_URL", "EMAIL_URL", "STORAGE_URL", "TASKS", "PORT", "WEB_CONCURRENCY", "WEB_THREADS"}
 
 
@@ -42,8 +39,6 @@ def test_each_variable_is_read_in_the_settings_and_changes_one(variants, day):
             found[name] = f"{event['by']} reads {name} {where}"
     instead = "read each variable in the settings, use it there, and describe it in .env.example"
     FACTOR.allow_only("variables", found, "the environment does not decide", instead)
-    what = f"the name of a deploy decides several things: {variants.told_apart}"
-    FACTOR.demand(not variants.told_apart, what, "write one variable for each thing that differs")
 
 
 def test_no_file_is_read_that_git_does_not_hold(day, variants):

@@ -1,8 +1,7 @@
 """IV. Backing services: attached resources, each a URL: https://12factor.net/backing-services.
 
-Tested: two deploys of the same code differ in nothing but URLs, and each has its rows, cache entries, mail, uploads and
-tasks where its own URLs say; each database and cache of the settings moves with a variable; no address is looked up or
-connected to that no variable names.
+Tested: two deploys of the same code have their rows, cache entries, mail, uploads and tasks where their URLs say; each
+database and cache of the settings moves with a variable; no address is used that no variable names.
 Not testable here: that a provider's service behaves like the one it replaces.
 """
 
@@ -13,7 +12,6 @@ from tests.factors.deploy import Factor, documented, free_port, given, own
 
 FACTOR = Factor("IV Backing services")
 INSTEAD = "read its URL from a variable, as for the other services"
-# Where an entry of DATABASES or CACHES leads; and what has no place, or one on the disk, which is the matter of VI.
 PLACE, NO_PLACE = ("HOST", "PORT", "NAME", "LOCATION"), ("locmem", "dummy", "DatabaseCache", "filebased", ":memory:")
 
 

@@ -21,10 +21,8 @@ def test_the_web_process_listens_on_its_port_for_everyone_and_nowhere_else(day):
 
 
 def test_nothing_is_left_to_a_web_server_in_front(day):
-    missing = {path: status for path, status in day.static.items() if status != 200}
-    what = f"static files are left to a web server in front: {missing}"
-    FACTOR.demand(not missing, what, "let WhiteNoise serve them, or another host by STATIC_URL")
-    pairs = [(path, answer.headers) for path, answers in day.answers.items() for answer in answers]
-    asked = sorted({f"{path} has {name}" for path, headers in pairs for name in HEADERS if name in headers})
-    what = f"answers leave their work to a web server in front: {', '.join(asked)}"
-    FACTOR.demand(not asked, what, "send the file, or redirect to where it is stored")
+    left = [f"{path}, which answers {status}" for path, status in day.static.items() if status != 200]
+    pairs = [(path, name) for path, headers in day.answers.items() for name in HEADERS if name in headers]
+    left += [f"{path}, which answers {name}" for path, name in pairs]
+    instead = "let WhiteNoise serve static files, send others, or redirect to where they are stored"
+    FACTOR.demand(not left, f"a web server in front would have to serve {'; '.join(left)}", instead)

@@ -28,7 +28,6 @@ def say(line: str) -> None:
 
 @task
 def meet(directory: str, name: str, others: int, seconds: float) -> None:
-    """Note which process runs this, and wait until so many processes have done the same."""
     runs, deadline = Path(directory, "runs"), time.monotonic() + seconds
     with runs.open("a") as file:
         file.write(f"{name} {os.getpid()}\n")
@@ -38,7 +37,6 @@ def meet(directory: str, name: str, others: int, seconds: float) -> None:
 
 @task
 def pause(directory: str, seconds: float) -> None:
-    """Leave a file `started`, wait for a file `go`, leave a file `finished`."""
     Path(directory, "started").touch()
     deadline = time.monotonic() + seconds
     while not Path(directory, "go").exists() and time.monotonic() < deadline:

@@ -1,7 +1,6 @@
-"""Notes what a process does to the outside: Python imports this at start, because PYTHONPATH names its directory.
+"""Notes what a process does to the outside, by Python's audit hooks: Python imports this at start, as PYTHONPATH says.
 
-Each event is one line of JSON in the file that FACTORS_EVENTS names, with the line of the project behind it. Most come
-from Python's audit hooks (https://docs.python.org/3/library/audit_events.html); what C libraries do is not seen.
+Each event is a line of JSON in FACTORS_EVENTS, with the line of the project behind it; C libraries are not seen.
 """
 
 import json
@@ -28,8 +27,7 @@ OPENERS = READERS | {"io", "codecs", "pathlib", "posixpath", "genericpath", "con
 OPENERS |= {"shelve", "dbm", "shutil", "runpy", "tempfile", "zipfile", "gzip", "fileinput", "yaml"}
 STARTERS, NAMERS = {"os", "subprocess", "asyncio", "contextlib", "sh"}, {"os", "socket", "platform"}
 IMPORTERS = {"importlib", "_frozen_importlib", "_frozen_importlib_external"}
-SEEN: set[tuple[str, str, str]] = set()
-thread = threading.local()
+SEEN, thread = set[tuple[str, str, str]](), threading.local()
 
 
 def file_of(frame: Any) -> str:
@@ -95,8 +93,7 @@ def look(event: str, args: tuple) -> None:
 
 
 def hook(event: str, args: tuple) -> None:
-    """See every audit event, but for those that seeing one causes."""
-    if not getattr(thread, "busy", False):
+    if not getattr(thread, "busy", False):  # what seeing an event causes is not seen
         thread.busy = True
         try:
             look(event, args)
@@ -118,8 +115,7 @@ def watch(owner: Any, name: str, event: str, through: set[str] | None, tell: Any
         functions |= {wrapper} if function in functions else set()
 
 
-def copy(_: Any) -> None:
-    """Remember who copies all variables, for a program say: that reads none."""
+def copy(_: Any) -> None:  # of all variables, for a program say: that reads none
     thread.copying = (id(sys._getframe(2)), sys._getframe(2).f_lasti)
 
 
@@ -141,8 +137,7 @@ def run(script: str, **names: Any) -> Any:
     return "request" in names and sys.modules["django.http"].HttpResponse("done")
 
 
-def plain(value: Any) -> Any:
-    """Return a value so that another process can compare it: no addresses in memory, sets in order."""
+def plain(value: Any) -> Any:  # for another process to compare: no addresses in memory, sets in order
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -151,12 +146,10 @@ def plain(value: Any) -> Any:
 
 
 def answer_request(_: Any, request: Any) -> Any:
-    """Run the script that a request carries, in the middle of Django's handling, where a view would run."""
     return request.META.get("HTTP_X_FACTORS") and run(request.META["HTTP_X_FACTORS"], request=request)
 
 
-# Methods of Django that are watched once their module is loaded.
-DJANGO = {
+DJANGO = {  # methods that are watched once their module is loaded
     "django.core.handlers.base": ("BaseHandler", "_get_response", "request", None, lambda *_: None, answer_request),
     "django.core.management.base": ("BaseCommand", "execute", "command", None, lambda self, *_: self.__module__),
     "django.conf": ("Settings", "__init__", "settings", None, lambda _, module: module),
@@ -169,10 +162,7 @@ def watch_django() -> None:
         watch(getattr(sys.modules[module], owner), *what)
 
 
-class Arguments(list):
-    """sys.argv, which notes who looks at it."""
-
-
+Arguments = type("Arguments", (list,), {})  # sys.argv, which notes who looks at it
 if "FACTORS_BUILD" in os.environ:
     sys.modules["brotli"] = None  # compressing takes four fifths of a build, and nothing here looks at it
 watch(os._Environ, "keys", "", None, copy)
