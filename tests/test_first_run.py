@@ -41,12 +41,12 @@ def start_as_user(project: Project, *command: str, **variables: str) -> Server:
 
 
 def shows(server: Server, text: str, path: str = "/") -> Callable[[], bool]:
-    """Return a condition: the page has this text."""
+    """Return a condition: the page, or a header of it, has this text."""
 
     def condition() -> bool:
         with contextlib.suppress(OSError):  # between two workers there is none
             page = server.get(path)
-            return page.status == 200 and text in page.text
+            return page.status == 200 and text in f"{page.headers}{page.text}"
         return False
 
     return condition
@@ -59,7 +59,7 @@ def listeners(port: int) -> set[str]:
 
 
 def edit_and_look(project: Project, server: Server) -> None:
-    """Edit a template and the code, and see each edit on the page."""
+    """Edit a template and the code, and see what each edit changes."""
     project.edit("templates/pages/home.html", "It works", "It has a new template")
     wait_until(shows(server, "It has a new template"), 20, lambda: server.tail)
     project.edit(
@@ -68,6 +68,9 @@ def edit_and_look(project: Project, server: Server) -> None:
         'from django.http import HttpResponse\n\n    return HttpResponse("New code")',
     )
     wait_until(shows(server, "New code"), 20, lambda: server.tail)
+    # A module that gunicorn.conf.py imports too, before the worker does.
+    project.edit("config/logs.py", 'headers["X-Request-ID"]', 'headers["X-Edited"]')
+    wait_until(shows(server, "X-Edited", "/livez"), 20, lambda: server.tail)
 
 
 @pytest.mark.alone
