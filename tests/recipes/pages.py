@@ -72,11 +72,11 @@ def apply_recipe(project: Project, name: str) -> None:
     commit(project, f"Recipe: {name}")
 
 
-def check_everything(project: Project) -> None:
+def check_everything(project: Project, **variables: str) -> None:
     """Run what the project's own workflow runs: its tests with the factors, linters, types, and Django's checks."""
     uv = executable("uv")
     command(project, uv, "run", "ruff", "check")
     command(project, uv, "run", "ruff", "format", "--check")
     command(project, uv, "run", "--env-file", ".env.example", "mypy", ".")
     command(project, uv, "run", "deptry", ".")
-    command(project, uv, "run", "pytest", "-q", seconds=600)
+    command(project, uv, "run", "pytest", "-q", seconds=600, **variables)
