@@ -73,7 +73,7 @@ def watch_a_day(place: Place, python: Path, release: Process) -> Day:
     day.paths = [f"/{token}-{number}" for number in range(8)]
     for path in day.paths:
         web.ask("", path=path)
-    wait(lambda: day.paths[-1] in web.printed(), 5)
+        wait(lambda path=path: path in web.printed(), 1)  # the line may come after the answer
     wait(lambda: day.queued != "READY" or token in worker.printed() or worker.popen.poll() is not None, 10)
     day.output, day.ended = (web.printed(), worker.printed()), worker.popen.poll() is not None
     day.listeners, day.sockets = web.listeners(), web.listeners("unix")
