@@ -155,7 +155,7 @@ def page(request):
     Breakage(
         3,
         "DEBUG in the code",
-        "DEBUG",
+        "ALLOWED_HOSTS",
         replace("config/settings.py", 'DEBUG = env.boolean("DEBUG", default=False)', "DEBUG = True"),
     ),
     Breakage(
@@ -238,7 +238,7 @@ def page(request):
     Breakage(
         4,
         "the mail server in the code",
-        "mail|MAILERS|EMAIL_URL",
+        r"EMAIL_URL|127\.0\.0\.1:9",
         setting(
             'MAILERS = {"default": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend",'
             ' "OPTIONS": {"host": "127.0.0.1", "port": 9, "timeout": 1}}}'
@@ -316,7 +316,7 @@ def page(request):
     Breakage(
         5,
         "a build at every start",
-        r"version\.txt|staticfiles",
+        r"version\.txt|config/wsgi\.py",
         add(
             "config/wsgi.py",
             "\nfrom django.conf import settings  # noqa: E402\n\n"
@@ -570,7 +570,7 @@ def page(request):
     Breakage(
         10,
         "another server in development",
-        "runserver",
+        "gunicorn config.wsgi",
         replace("Procfile.dev", "exec gunicorn config.wsgi", "exec python manage.py runserver $PORT"),
     ),
     Breakage(
@@ -650,7 +650,7 @@ def page(request):
     Breakage(
         12,
         "settings of their own for commands",
-        "LANGUAGE_CODE|SETTINGS_MODULE",
+        "LANGUAGE_CODE|config.commands",
         [
             *replace("manage.py", '"config.settings"', '"config.commands"'),
             *add("config/commands.py", "from config.settings import *  # noqa: F403\n\nLANGUAGE_CODE = 'fr'\n"),
