@@ -521,7 +521,7 @@ def page(request):
     Breakage(
         8,
         "as many processes as the machine has cores for",
-        "WEB_CONCURRENCY",
+        "WEB_CONCURRENCY|WEB_THREADS",
         add(
             "gunicorn.conf.py",
             "\nfrom multiprocessing import cpu_count  # noqa: E402\n\nworkers = cpu_count() * 2 + 1\n",

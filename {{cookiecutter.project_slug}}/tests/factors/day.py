@@ -141,11 +141,12 @@ def why(process: Process, broken: Broken | None = None) -> Broken:
     factor, instead = broken.factor if broken else "V Build, release, run", "read what it says"
     what = f"`{process.command}` ends with exit code {code}"
     module = said.rpartition("No module named '")[2].partition("'")[0] if "No module named '" in said else ""
-    here = Place(PROJECT, process.place.root / "here", process.place.environment["DATABASE_URL"])
+    here = Place(PROJECT, process.place.root / "here")
+    here.environment["DATABASE_URL"] = f"sqlite:///{here.root}/db.sqlite3"  # a build has none, and checks ask it
     absent = strangers(process.events(), process.place, "I Codebase")
     if absent or (module and not here.run(f'"{sys.executable}" manage.py check').popen.returncode):
         factor, instead = "I Codebase", "commit it, or make it a dependency"
-        what = f"it starts where you work and not in a clone: git does not hold {[module, *absent]}"
+        what = f"it starts where you work and not in a clone: git does not hold {', '.join(absent) or module}"
     elif module:
         factor, instead = "II Dependencies", "declare it: `uv add`"
         what = f"{module} is imported, and no dependency of pyproject.toml brings it"
