@@ -66,7 +66,7 @@ class Release:
             raise why(self.build)
         self.administer("CREATE DATABASE")
         self.place = Place(root / "code", root / "release", self.url)
-        self.process = self.place.run(procfile()["release"], 300)
+        self.process = self.place.run(procfile().get("release", "true"), 300)
         if self.process.popen.returncode:
             raise why(self.process)
         plain = self.place.run(f'"{sys.executable}" -c "import django.contrib.admin.sites, gunicorn.app.wsgiapp"')
@@ -137,9 +137,8 @@ def day(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     command = f"uv sync --locked --offline --no-dev --quiet --no-python-downloads --python '{sys.executable}'"
     sync = uv.run(command, 300, UV_PROJECT_ENVIRONMENT=str(root / "venv"))
     if "needs to be updated" in sync.printed("err"):
-        raise Broken(
-            "II Dependencies", "uv.lock does not fit pyproject.toml", "run `uv lock`, and commit it", sync.tail
-        )
+        what = "uv.lock does not fit pyproject.toml"
+        raise Broken("II Dependencies", what, "run `uv lock`, and commit it", sync.tail)
     own = Path(sys.executable).parent if sync.popen.returncode else root / "venv" / "bin"
     (root / "programs").mkdir()
     for name in ("sh", *ALLOWED.get("programs", [])):

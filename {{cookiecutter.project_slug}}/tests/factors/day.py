@@ -141,8 +141,7 @@ def why(process: Process, broken: Broken | None = None) -> Broken:
     factor, instead = broken.factor if broken else "V Build, release, run", "read what it says"
     what = f"`{process.command}` ends with exit code {code}"
     module = said.rpartition("No module named '")[2].partition("'")[0] if "No module named '" in said else ""
-    here = Place(PROJECT, process.place.root / "here")
-    here.environment["DATABASE_URL"] = f"sqlite:///{here.root}/db.sqlite3"  # a build has none, and checks ask it
+    here = Place(PROJECT, process.place.root / "here", f"sqlite:///{process.place.root}/here.sqlite3")
     absent = strangers(process.events(), process.place, "I Codebase")
     if absent or (module and not here.run(f'"{sys.executable}" manage.py check').popen.returncode):
         factor, instead = "I Codebase", "commit it, or make it a dependency"
