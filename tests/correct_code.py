@@ -275,7 +275,7 @@ page = Pieces.as_view()
     ),
     *replace("config/settings.py", '    "pages",\n', '    "pages",\n    "rest_framework",\n    "api",\n'),
     *replace("config/settings.py", "from django.utils.csp", "import sentry_sdk\nfrom django.utils.csp"),
-    *setting('sentry_sdk.init(dsn=env.text("SENTRY_DSN", default=""))'),
+    *setting('SENTRY_DSN = env.text("SENTRY_DSN", default="")\nsentry_sdk.init(dsn=SENTRY_DSN)'),
     *add(".env.example", "\n# Where errors are reported.\n# SENTRY_DSN=https://key@errors.example.com/1\n"),
 ]
 
