@@ -318,69 +318,6 @@ class Migration(migrations.Migration):
 """,
 )
 
-# Celery as the queue, on Redis: BROKER_URL says where.
-CELERY = [
-    *replace("pyproject.toml", "dependencies = [\n", 'dependencies = [\n    "celery[redis]>=5.5",\n'),
-    *add(
-        "config/celery.py",
-        '''"""The Celery application, whose workers run the tasks."""
-
-import logging.config
-import os
-
-from celery import Celery
-from celery.signals import setup_logging
-from django.conf import settings
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-
-app = Celery("project")
-app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks()
-
-
-@setup_logging.connect
-def configure(**_: object) -> None:
-    """Log as Django does, to stdout."""
-    logging.config.dictConfig(settings.LOGGING)
-''',
-    ),
-    *add("config/__init__.py", 'from config.celery import app as celery\n\n__all__ = ["celery"]\n'),
-    *setting(
-        """CELERY_BROKER_URL = env.text("BROKER_URL", example="redis://:password@host/0")
-# A task whose worker was killed runs again: after these seconds, so longer than the longest task.
-CELERY_TASK_ACKS_LATE = CELERY_TASK_REJECT_ON_WORKER_LOST = True
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": env.integer("BROKER_VISIBILITY_TIMEOUT", default=3600, minimum=1)
-}
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-"""
-    ),
-    *add(
-        ".env.example",
-        "\n# The broker of background tasks. Required.\nBROKER_URL=redis://127.0.0.1:6379/0\n"
-        "\n# Seconds after which a task whose worker was killed runs again.\n# BROKER_VISIBILITY_TIMEOUT=3600\n",
-    ),
-    *replace("Procfile", "worker: python manage.py worker", "worker: celery -A config worker --concurrency 1"),
-    *replace("Procfile.dev", "worker: python manage.py worker", "worker: celery -A config worker --concurrency 1"),
-]
-CELERY_AS_THE_QUEUE_OF_THE_TESTS = [
-    *replace("tests/factors/work.py", "from django.tasks import task", "from celery import shared_task as task"),
-    *replace(
-        "tests/factors/work.py",
-        "    return globals()[name].enqueue(*arguments).status\n",
-        '    globals()[name].delay(*arguments)\n    return "READY"\n',
-    ),
-    *replace(
-        "tests/factors/work.py",
-        'ENVIRONMENT = {"TASKS": "database"}',
-        'ENVIRONMENT = {"BROKER_URL": os.environ["BROKER_URL"], "BROKER_VISIBILITY_TIMEOUT": "3"}',
-    ),
-    *replace("tests/factors/work.py", 'OPTIONS = ""', 'OPTIONS = "-I tests.factors.work"'),
-    *replace("tests/factors/work.py", 'IMPATIENT = "--beat 0.2 --dead 1"', 'IMPATIENT = ""'),
-]
 
 # What a team allows itself in [tool.factors]: the name of the commit, asked of git.
 GIT_VERSION = page(

@@ -23,8 +23,6 @@ from xml.etree import ElementTree
 import pytest
 from breakages import BREAKAGES, Breakage
 from correct_code import (
-    CELERY,
-    CELERY_AS_THE_QUEUE_OF_THE_TESTS,
     FULL_DISK,
     GIT_VERSION,
     HABITS,
@@ -47,14 +45,13 @@ from generation import (
     run,
     user_environment,
 )
-from servers import Redis
 
 FACTORS = TEMPLATE / PROJECT_DIRECTORY / "tests" / "factors"
 NUMERALS = "I II III IV V VI VII VIII IX X XI XII".split()
 MODULES = {int(path.name[5:7]): path.name for path in sorted(FACTORS.glob("test_*.py"))}
 SAMPLE = 2
 # What the projects of correct code use beyond the template's own dependencies.
-LIBRARIES_OF_TEAMS = ["celery[redis]", "djangorestframework", "sentry-sdk"]
+LIBRARIES_OF_TEAMS = ["djangorestframework", "sentry-sdk"]
 
 Failures = dict[int, list[str]]
 Edited = Callable[[list[Edit]], Project]
@@ -200,14 +197,6 @@ def test_correct_code_breaks_no_factor(edits: list[Edit], edited: Edited, librar
     project = edited(edits)
     project.virtual_environment = libraries_of_teams
     failures, output = run_factors(project)
-    assert not failures, output
-
-
-@pytest.mark.slow
-def test_another_queue_is_watched_as_well(edited: Edited, libraries_of_teams: Path, redis: Redis) -> None:
-    project = edited([*CELERY, *CELERY_AS_THE_QUEUE_OF_THE_TESTS])
-    project.virtual_environment = libraries_of_teams
-    failures, output = run_factors(project, MODULES[8], MODULES[9], MODULES[11], BROKER_URL=redis.url("/1"))
     assert not failures, output
 
 

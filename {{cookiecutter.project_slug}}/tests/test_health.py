@@ -65,7 +65,8 @@ def test_readyz_asks_the_database(client, settings):
 @pytest.mark.django_db(databases="__all__")
 def test_readyz_names_a_database_that_is_not_there_or_empty(client, monkeypatch, tmp_path):
     # On SQLite that makes an empty file; other servers have no such database.
-    monkeypatch.setitem(connections["default"].settings_dict, "NAME", f"{tmp_path}/mistyped.sqlite3")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(connections["default"].settings_dict, "NAME", "mistyped.sqlite3")
     response = client.get("/readyz")
     assert response.status_code == 503
     assert "database: failed\n" in response.text

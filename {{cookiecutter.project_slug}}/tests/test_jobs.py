@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from django.core import mail
 from django.core.management import call_command
-from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connection, transaction
 from django.tasks import TaskResultStatus, task
 from django.tasks.backends.dummy import DummyBackend
 from django.tasks.signals import task_finished
@@ -257,7 +257,7 @@ def test_the_worker_command_asks_the_backend(settings, db, monkeypatch):
 
 class TestAnErrorOfTheDatabase:
     def test_in_a_query_does_not_mean_that_it_is_away(self, db):
-        with pytest.raises(DatabaseError) as error, connection.cursor() as cursor:
+        with pytest.raises(DatabaseError) as error, transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT no_such_column FROM jobs_heartbeat")
         assert not worker.connection_is_gone(error.value)
 
