@@ -228,7 +228,7 @@ def page(request):
     Breakage(
         3,
         "the name of the host decides",
-        "host",
+        "the name of the machine",
         [
             *replace("config/settings.py", "import os\n", "import os\nfrom socket import gethostname\n"),
             *setting('if gethostname().startswith("web-"):\n    CONN_HEALTH_CHECKS = True'),
