@@ -63,7 +63,7 @@ def test_the_command_ends_with_one_message(command, environment, names, generate
     assert len(boots) <= 1, process.output
 
 
-@pytest.mark.parametrize("command", ["honcho run python manage.py check", "honcho start"])
+@pytest.mark.parametrize("command", ["honcho run python manage.py check", "honcho start web"])
 def test_honcho_passes_the_message_on(command, generate: Generate):
     project = generate()
     project.set_dotenv(**BROKEN_DEBUG)

@@ -118,9 +118,8 @@ def strangers(events: list[dict[str, Any]], place: Place, factor: str) -> dict[s
         name = event["target"].partition("/code/")[2] or event["target"]
         if event["event"] == "import":
             name = f"{event['target'].replace('.', '/')}.py"
-            known = name.removesuffix(".py") in folders or not (
-                (PROJECT / name).exists() or name.split("/")[0] in own()
-            )
+            exists = (PROJECT / name).exists() or name.split("/")[0] in own()
+            known = name.removesuffix(".py") in folders or not exists
         elif name[:1] == "/":
             known = Path(name).is_dir() or any(map(Path(name).is_relative_to, usual))
         else:

@@ -26,7 +26,6 @@ READERS = {"os", "_collections_abc", "collections", "contextlib", "environs", "e
 OPENERS = READERS | {"io", "codecs", "pathlib", "posixpath", "genericpath", "configparser", "json", "tomllib", "csv"}
 OPENERS |= {"shelve", "dbm", "shutil", "runpy", "tempfile", "zipfile", "gzip", "fileinput", "yaml"}
 STARTERS, NAMERS = {"os", "subprocess", "asyncio", "contextlib", "sh"}, {"os", "socket", "platform"}
-IMPORTERS = {"importlib", "_frozen_importlib", "_frozen_importlib_external"}
 SEEN, thread = set[tuple[str, str, str]](), threading.local()
 
 
@@ -86,7 +85,7 @@ def look(event: str, args: tuple) -> None:
         note("hostname", "")
     elif event == "import":
         watch_django()
-        if is_ours(IMPORTERS):
+        if is_ours({"importlib", "_frozen_importlib", "_frozen_importlib_external"}):
             note("import", args[0])
     elif event == "factors" and (args[2] is None or is_ours(args[2])):
         note(args[0], args[1])
@@ -125,6 +124,11 @@ def read(_: Any, name: Any) -> str | None:
     return None if copies or frame.f_code.co_name == "__iter__" else text(name)  # of items() and values()
 
 
+def looked_at(path: Any, *_: Any) -> str | None:
+    resolves = sys._getframe(3).f_code.co_name == "resolve"  # on Python 3.12 Path.resolve() looks for loops of links
+    return None if resolves or isinstance(path, int) else os.path.abspath(text(path))
+
+
 def run(script: str, **names: Any) -> Any:
     """Run a script of the tests in this process; what it answers is found in a file beside it."""
 
@@ -145,12 +149,9 @@ def plain(value: Any) -> Any:  # for another process to compare: no addresses in
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value)).replace(CODE[:-1], ".")
 
 
-def answer_request(_: Any, request: Any) -> Any:
-    return request.META.get("HTTP_X_FACTORS") and run(request.META["HTTP_X_FACTORS"], request=request)
-
-
+asked = lambda _, each: "HTTP_X_FACTORS" in each.META and run(each.META["HTTP_X_FACTORS"], request=each)  # noqa: E731
 DJANGO = {  # methods that are watched once their module is loaded
-    "django.core.handlers.base": ("BaseHandler", "_get_response", "request", None, lambda *_: None, answer_request),
+    "django.core.handlers.base": ("BaseHandler", "_get_response", "request", None, lambda *_: None, asked),
     "django.core.management.base": ("BaseCommand", "execute", "command", None, lambda self, *_: self.__module__),
     "django.conf": ("Settings", "__init__", "settings", None, lambda _, module: module),
 }
@@ -167,7 +168,7 @@ if "FACTORS_BUILD" in os.environ:
     sys.modules["brotli"] = None  # compressing takes four fifths of a build, and nothing here looks at it
 watch(os._Environ, "keys", "", None, copy)
 watch(os._Environ, "__getitem__", "variable", READERS, read)
-watch(os, "stat", "look", OPENERS, lambda path, *_: None if isinstance(path, int) else os.path.abspath(text(path)))
+watch(os, "stat", "look", OPENERS, looked_at)
 watch(os, "uname", "hostname", NAMERS, lambda: "")
 for method in ("__getitem__", "__contains__", "__iter__", "__len__", "__eq__", "index", "count"):
     watch(Arguments, method, "argv", set(), lambda *_: "")
