@@ -300,7 +300,7 @@ def page(request):
     Breakage(
         4,
         "a second cache with a fixed host",
-        r"fragments",
+        r"cache.internal",
         setting(
             'CACHES["fragments"] = {"BACKEND": "django.core.cache.backends.redis.RedisCache",'
             ' "LOCATION": ["redis://cache.internal:6379/1"]}'
@@ -418,7 +418,7 @@ page = numbered()
     Breakage(
         6,
         "a link signed with a salt made at import",
-        "invitations",
+        "invitations|session of one process",
         page(
             "invitations",
             """import secrets
