@@ -300,7 +300,7 @@ def page(request):
     Breakage(
         4,
         "a second cache with a fixed host",
-        r"cache.internal",
+        r"fragments|cache.internal",
         setting(
             'CACHES["fragments"] = {"BACKEND": "django.core.cache.backends.redis.RedisCache",'
             ' "LOCATION": ["redis://cache.internal:6379/1"]}'
