@@ -15,24 +15,11 @@ from jobs.models import Heartbeat
 
 logger = logging.getLogger("jobs.worker")
 
-# Seconds between two heartbeats, and without one until a worker counts as dead.
-BEAT_SECONDS = 5.0
+# Seconds without a heartbeat until a worker counts as dead: it has missed six.
 DEAD_SECONDS = 30.0
 
 # Give up after three lost workers: the task probably kills them.
 MOST_WORKERS = 3
-
-
-def beat(worker_id: str, late_seconds: float) -> bool:
-    """Record a heartbeat; return whether the one before it is less than `late_seconds` old.
-
-    The database compares the times: the clocks of machines differ, and one that is suspended stops its own.
-    """
-    recent = Heartbeat.objects.filter(worker_id=worker_id, seen_at__gt=Now() - timedelta(seconds=late_seconds))
-    if recent.update(seen_at=Now()):
-        return True
-    Heartbeat.objects.update_or_create(worker_id=worker_id, defaults={"seen_at": Now()})
-    return False
 
 
 def requeue_lost_tasks(dead_seconds: float) -> None:
@@ -61,12 +48,26 @@ def requeue_lost_tasks(dead_seconds: float) -> None:
 class HeartbeatThread(Thread):
     """Records a worker's heartbeats and looks after the tasks of dead workers, also while the worker runs a task."""
 
-    def __init__(self, worker: Worker, beat_seconds: float, dead_seconds: float) -> None:
+    def __init__(self, worker: Worker, dead_seconds: float) -> None:
         super().__init__(daemon=True, name="heartbeat")
         self.worker = worker
-        self.beat_seconds = beat_seconds
         self.dead_seconds = dead_seconds
+        self.beat_seconds = dead_seconds / 6
         self.stopped = Event()
+
+    def beat(self) -> bool:
+        """Record a heartbeat; return False if it is so late that others may take this worker for dead.
+
+        The database compares the times: the clocks of machines differ, and one that is suspended stops its own.
+        """
+        name, late_seconds = self.worker.worker_id, self.dead_seconds / 2
+        recent = Heartbeat.objects.filter(worker_id=name, seen_at__gt=Now() - timedelta(seconds=late_seconds))
+        if recent.update(seen_at=Now()):
+            return True
+        Heartbeat.objects.update_or_create(worker_id=name, defaults={"seen_at": Now()})
+        if self.worker.running_task:
+            logger.warning("no heartbeat for %.0f s or more: the task of this worker may run twice", late_seconds)
+        return False
 
     def run(self) -> None:
         # After an outage of the database, or a pause of the machine, every worker looks dead. So a worker judges
@@ -74,7 +75,7 @@ class HeartbeatThread(Thread):
         steady_seconds = 0.0
         while not self.stopped.wait(self.beat_seconds):
             try:
-                steady_seconds = steady_seconds + self.beat_seconds if self.beat_in_time() else 0.0
+                steady_seconds = steady_seconds + self.beat_seconds if self.beat() else 0.0
                 if steady_seconds >= self.dead_seconds:
                     requeue_lost_tasks(self.dead_seconds)
             except Exception as error:  # any: without this thread the worker would look dead
@@ -82,11 +83,3 @@ class HeartbeatThread(Thread):
                 steady_seconds = 0.0
                 connection.close()
         connection.close()
-
-    def beat_in_time(self) -> bool:
-        """Record a heartbeat; warn and return False if it is so late that others may take this worker for dead."""
-        late_seconds = self.dead_seconds / 2
-        in_time = beat(self.worker.worker_id, late_seconds)
-        if not in_time and self.worker.running_task:
-            logger.warning("no heartbeat for %.0f s or more: the task of this worker may run twice", late_seconds)
-        return in_time

@@ -5,7 +5,6 @@ a dead worker and queue its task again (jobs/heartbeat.py), and survives signals
 """
 
 import logging
-import os
 import signal
 import socket
 import sys
@@ -14,11 +13,11 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import Error, InterfaceError, OperationalError, connection
 from django_tasks_db.management.commands.db_worker import Worker as DatabaseWorker
 from django_tasks_db.models import DBTaskResult
 
-from jobs.heartbeat import HeartbeatThread, beat
+from jobs.heartbeat import HeartbeatThread
 from jobs.models import Heartbeat
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def connection_is_gone(error: Exception) -> bool:
 class Worker(DatabaseWorker):
     """django-tasks-db's worker with heartbeats."""
 
-    def __init__(self, interval: float, beat_seconds: float, dead_seconds: float) -> None:
+    def __init__(self, interval: float, dead_seconds: float) -> None:
         """`interval` is the time in seconds between two looks into an empty queue."""
         super().__init__(
             queue_names=["*"],
@@ -51,20 +50,17 @@ class Worker(DatabaseWorker):
             backend_name="default",
             startup_delay=True,
             max_tasks=None,
-            worker_id=f"{socket.gethostname()[:20]}-{os.getpid()}-{uuid.uuid4().hex[:12]}",
+            worker_id=f"{socket.gethostname()[:20]}-{uuid.uuid4().hex}",
         )
-        self.beat_seconds = beat_seconds
-        self.dead_seconds = dead_seconds
+        self.heartbeat = HeartbeatThread(self, dead_seconds)
 
     def shutdown(self, signum: int, frame: FrameType | None) -> None:
         """Stop after the running task. Platforms send several signals: the second must not end the task."""
-        if not self.running:
-            return
-        self.running = False
-        after = "after the running task" if self.running_task else "now"
-        logger.info("%s: shutting down gracefully, %s", signal.strsignal(signum), after)
-        if not self.running_task:
-            sys.exit(0)
+        if self.running:
+            self.running = False
+            logger.info("%s: shutting down gracefully, after the running task if there is one", signal.strsignal(signum))
+            if not self.running_task:
+                sys.exit(0)
 
     def run_task(self, db_task_result: DBTaskResult[..., Any]) -> None:
         """Run a task; when its result cannot be stored or announced, fail the task and not the worker."""
@@ -81,14 +77,13 @@ class Worker(DatabaseWorker):
 
     def run(self) -> None:
         """Run tasks until a signal; raise the errors of a database that cannot be used."""
-        beat(self.worker_id, self.dead_seconds)
-        heartbeat = HeartbeatThread(self, self.beat_seconds, self.dead_seconds)
-        heartbeat.start()
+        self.heartbeat.beat()
+        self.heartbeat.start()
         try:
             super().run()
         finally:
-            heartbeat.stopped.set()
-            heartbeat.join(self.beat_seconds)
+            self.heartbeat.stopped.set()
+            self.heartbeat.join(self.heartbeat.beat_seconds)
             if not self.running:  # stopped by a signal, so not dead
-                with suppress(DatabaseError, InterfaceError):
+                with suppress(Error):
                     Heartbeat.objects.filter(worker_id=self.worker_id).delete()

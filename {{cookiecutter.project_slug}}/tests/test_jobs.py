@@ -125,13 +125,14 @@ def test_a_task_that_is_taken_between_two_queries_stays_there(gap, queue):
 def test_the_database_tells_the_time(queue, monkeypatch):
     now = timezone.now()
     monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=1))  # this machine's clock is wrong
-    assert not heartbeat.beat("one", 15)
+    thread = heartbeat.HeartbeatThread(SimpleNamespace(worker_id="one", running_task=False), 30)
+    assert not thread.beat()
     task = running_on("one")
     heartbeat.requeue_lost_tasks(30)
     task.refresh_from_db()
     assert task.status == TaskResultStatus.RUNNING
     assert abs(Heartbeat.objects.get().seen_at - now) < timedelta(minutes=1)
-    assert heartbeat.beat("one", 15)
+    assert thread.beat()
     assert abs(Heartbeat.objects.get().seen_at - now) < timedelta(minutes=1)
 
 
@@ -140,37 +141,36 @@ LATE, GONE, MISTAKE = False, OperationalError("gone"), ValueError("a mistake")
 
 @pytest.mark.parametrize("failure", [LATE, GONE, MISTAKE])
 def test_after_a_pause_or_an_outage_workers_get_time_to_beat_again(failure, monkeypatch):
-    # Beats of 10 s, death after 20: the second beat may judge, the third fails, and the fourth may not.
-    beats = [True, True, failure, True, True]
+    # Six beats until death: the sixth beat may judge, the seventh fails, and the sixth after it is the next.
+    beats = [*[True] * 6, failure, *[True] * 6]
     judged_after = []
 
-    def beat(worker_id, late_seconds):
+    def beat(self):
         result = beats.pop(0)
         if isinstance(result, Exception):
             raise result
         return result
 
-    monkeypatch.setattr(heartbeat, "beat", beat)
-    monkeypatch.setattr(heartbeat, "requeue_lost_tasks", lambda seconds: judged_after.append(5 - len(beats)))
+    monkeypatch.setattr(heartbeat.HeartbeatThread, "beat", beat)
+    monkeypatch.setattr(heartbeat, "requeue_lost_tasks", lambda seconds: judged_after.append(13 - len(beats)))
     monkeypatch.setattr(heartbeat, "connection", SimpleNamespace(close=lambda: None))
-    busy = SimpleNamespace(worker_id="one", running_task=True)
-    thread = heartbeat.HeartbeatThread(busy, beat_seconds=10, dead_seconds=20)
+    thread = heartbeat.HeartbeatThread(SimpleNamespace(worker_id="one", running_task=True), 30)
     thread.stopped = SimpleNamespace(wait=lambda seconds: not beats)
     thread.run()
-    assert judged_after == [2, 5]
+    assert judged_after == [6, 13]
 
 
 @pytest.mark.parametrize(("running_task", "warned"), [(True, True), (False, False)])
 def test_a_worker_that_was_stopped_says_that_its_task_may_run_twice(running_task, warned, db, caplog):
     seen("one", 40)
     busy = SimpleNamespace(worker_id="one", running_task=running_task)
-    assert not heartbeat.HeartbeatThread(busy, 5, 30).beat_in_time()
+    assert not heartbeat.HeartbeatThread(busy, 30).beat()
     assert ("no heartbeat for 15 s or more: the task of this worker may run twice" in caplog.text) == warned
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_does_not_end_the_running_task(second):
-    busy = worker.Worker(1, 5, 30)
+    busy = worker.Worker(1, 30)
     busy.running_task = True
     busy.shutdown(signal.SIGTERM, None)
     busy.shutdown(second, None)
@@ -184,7 +184,7 @@ def test_a_worker_records_a_heartbeat_before_it_takes_a_task(db, monkeypatch):
     monkeypatch.setattr(worker.HeartbeatThread, "start", lambda self: None)
     monkeypatch.setattr(worker.HeartbeatThread, "join", lambda self, timeout: None)
     monkeypatch.setattr(worker.DatabaseWorker, "run", lambda self: found.append(Heartbeat.objects.get().worker_id))
-    idle = worker.Worker(1, 5, 30)
+    idle = worker.Worker(1, 30)
     idle.run()
     assert found == [idle.worker_id]
 
@@ -206,7 +206,7 @@ class TestTasksThatHarmTheirWorker:
 
     def failed(self, row: DBTaskResult) -> DBTaskResult:
         """Run a task and return it; it has failed, and its worker goes on."""
-        worker.Worker(1, 5, 30).run_task(row)
+        worker.Worker(1, 30).run_task(row)
         row.refresh_from_db()
         assert row.status == TaskResultStatus.FAILED
         assert row.finished_at is not None
@@ -287,6 +287,6 @@ class TestAnErrorOfTheDatabase:
         monkeypatch.setattr(command, "connection", SimpleNamespace(close=lambda: None))
         monkeypatch.setattr(worker.Worker, "run", run)
         monkeypatch.setattr(worker.Worker, "configure_signals", lambda self: None)
-        command.run_worker(1, 5, 30)
+        command.run_worker(1, 30)
         assert slept == delays
         assert caplog.text.count(f"{words}, next try in") == 7

@@ -13,7 +13,7 @@ from django.tasks import task
 
 ENVIRONMENT = {"TASKS": "database"}  # tasks wait for a worker
 OPTIONS = ""  # of each worker
-IMPATIENT = "--beat 0.2 --dead 1"  # of one that soon misses another that was killed
+IMPATIENT = "--dead 1"  # of one that soon misses another that was killed
 
 
 def enqueue(name: str, *arguments: object) -> str:

@@ -9,12 +9,12 @@ from threading import Event
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.tasks import task_backends
 from django_tasks_db import DatabaseBackend
 
-from jobs.heartbeat import BEAT_SECONDS, DEAD_SECONDS
+from jobs.heartbeat import DEAD_SECONDS
 from jobs.worker import Worker, connection_is_gone
 
 logger = logging.getLogger("jobs.worker")
@@ -36,18 +36,18 @@ def wait_for_migrations() -> None:
         time.sleep(1)
 
 
-def run_worker(interval: float, beat_seconds: float, dead_seconds: float) -> None:
+def run_worker(interval: float, dead_seconds: float) -> None:
     """Run tasks until a signal; while the database cannot be used, try again and again."""
     delay = FIRST_DELAY
     while True:
         started = time.monotonic()
         # A new one after each failure: a task that the last one left running is that of a dead worker.
-        worker = Worker(interval, beat_seconds, dead_seconds)
+        worker = Worker(interval, dead_seconds)
         try:
             wait_for_migrations()
             worker.configure_signals()
             return worker.run()
-        except (DatabaseError, InterfaceError) as error:
+        except Error as error:
             if not worker.running:
                 return None
             if time.monotonic() - started > LAST_DELAY:
@@ -71,17 +71,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--interval", type=float, default=1.0, help="seconds between two looks into an empty queue")
-        parser.add_argument("--beat", type=float, default=BEAT_SECONDS, help="seconds between two heartbeats")
         parser.add_argument(
             "--dead", type=float, default=DEAD_SECONDS, help="seconds without a heartbeat until a worker counts as dead"
         )
 
-    def handle(self, *, interval: float, beat: float, dead: float, **options: Any) -> None:
+    def handle(self, *, interval: float, dead: float, **options: Any) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
         backend = task_backends["default"]
         if isinstance(backend, DatabaseBackend):
-            run_worker(interval, beat, dead)
+            run_worker(interval, dead)
         elif hasattr(backend, "run_worker"):  # it has a worker of its own
             wait_for_migrations()
             backend.run_worker()
