@@ -29,19 +29,16 @@ class Env:
         self.names: set[str] = set()
         self.problems: list[str] = []
 
-    def parsed[T](
-        self, name: str, parse: Callable[[str], T], *, default: str | None = None, example: str, because: str = ""
-    ) -> T:
+    def parsed[T](self, name: str, parse: Callable[[str], T], *, default: str | None = None, example: str) -> T:
         """Return what `parse` makes of the variable `name`, or of its default while it is unset.
 
-        `parse` raises InvalidError with the problem. `example` is a value that works; `because` completes
-        "required …", for example "while DEBUG is off".
+        `parse` raises InvalidError with the problem. `example` is a value that works.
         """
         self.names.add(name)
         value = self.environ.get(name, "").strip() or default
         try:
             if value is None:
-                raise InvalidError(f"is missing, and required {because}" if because else "is missing")
+                raise InvalidError("is missing")
             return parse(value)
         except InvalidError as error:
             self.add_problem(name, str(error), example)
@@ -92,7 +89,7 @@ class Env:
         return self.parsed(name, parse, default=default, example=default or choices[0])
 
     def strings(
-        self, name: str, parse: Callable[[str], str], *, default: str | None = None, example: str, because: str = ""
+        self, name: str, parse: Callable[[str], str], *, default: str | None = None, example: str
     ) -> list[str]:
         """Return the comma-separated values, each as `parse` returns it."""
 
@@ -102,7 +99,7 @@ class Env:
                 raise InvalidError("has nothing between its commas")
             return values
 
-        return self.parsed(name, parse_all, default=default, example=example, because=because)
+        return self.parsed(name, parse_all, default=default, example=example)
 
     def verify(self) -> None:
         """Print every problem to stderr and end the process; return when there is none.

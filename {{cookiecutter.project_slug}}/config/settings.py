@@ -27,9 +27,8 @@ _key = str if DEBUG else values.secret_key
 SECRET_KEY = env.parsed("SECRET_KEY", _key, example=secrets.token_urlsafe(50))
 SECRET_KEY_FALLBACKS = env.strings("SECRET_KEY_FALLBACKS", _key, default="", example=secrets.token_urlsafe(50))
 
-ALLOWED_HOSTS = env.strings(
-    "ALLOWED_HOSTS", values.host, default="" if DEBUG else None, example="www.example.com", because="while DEBUG is off"
-)
+_hosts = "" if DEBUG else None  # without a default it is required
+ALLOWED_HOSTS = env.strings("ALLOWED_HOSTS", values.host, default=_hosts, example="www.example.com")
 CSRF_TRUSTED_ORIGINS = env.strings("CSRF_TRUSTED_ORIGINS", values.origin, default="", example="https://example.com")
 
 

@@ -67,9 +67,9 @@ WRONG = {
     "SECRET_KEY": f"{VARIABLES['SECRET_KEY']} None {KEY[:49]} {'abcd' * 20} ${{SECRET_KEY:-{KEY}}} $(echo){KEY}",
     "SECRET_KEY_FALLBACKS": f"{KEY},django-insecure-{KEY} short",
     "ALLOWED_HOSTS": "https://www.example.com www.example.com:8000 www.example.com/shop www.example.com. *.example.com "
-    "www..example.com None null - 1 256.0.0.1 ::1 [::g] www.bücher.example",
+    "www..example.com None null - ::1 [::g] www.bücher.example",
     "CSRF_TRUSTED_ORIGINS": "www.example.com https://www.example.com/ https://www.example.com/shop https://*.com "
-    "https://www.example.com?shop https://www.example.com#shop https://ada@www.example.com https://www.example.com:443 "
+    "https://www.example.com?shop https://www.example.com#shop https://ada@www.example.com "
     "'https://www.example.com' https://www.example.com\" https://www.example.com:99999 https://*",
     "DATABASE_URL": "sqlite://secret.sqlite3",
     "DATABASE_CONN_MAX_AGE": "sixty",
