@@ -2,22 +2,17 @@
 
 import signal
 from datetime import timedelta
-from itertools import count
-from types import SimpleNamespace
 
 import pytest
 from django.core import mail
 from django.core.management import call_command
-from django.db import DatabaseError, InterfaceError, OperationalError, ProgrammingError, connection, transaction
 from django.tasks import TaskResultStatus, task
 from django.tasks.backends.dummy import DummyBackend
-from django.tasks.signals import task_finished
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from config import services
 from jobs import heartbeat, worker
-from jobs.management.commands import worker as command
 from jobs.models import Heartbeat
 from jobs.tasks import send_greeting
 
@@ -53,119 +48,47 @@ def test_a_task_runs_at_once_where_no_worker_is_attached():
     assert [message.to for message in mail.outbox] == [["ada@example.com"]]
 
 
-@pytest.mark.usefixtures("queue")
-class TestLostTasks:
-    def test_the_task_of_a_dead_worker_is_queued_again(self, caplog):
-        seen("dead", 31)
-        lost = running_on("dead")
-        heartbeat.requeue_lost_tasks(30)
-        lost.refresh_from_db()
-        assert (lost.status, lost.started_at) == (TaskResultStatus.READY, None)
-        assert DBTaskResult.objects.ready().get() == lost
-        assert f"Task id={lost.pk} path=jobs.tasks.send_greeting lost its worker: queued again" in caplog.text
-        assert not Heartbeat.objects.exists()
-
-    def test_a_long_task_of_a_live_worker_is_left_alone(self, caplog):
-        seen("dead", 31)
-        seen("alive", 20)
-        lost = running_on("dead", "alive")
-        heartbeat.requeue_lost_tasks(30)
-        lost.refresh_from_db()
-        assert (lost.status, lost.worker_ids) == (TaskResultStatus.RUNNING, ["dead", "alive"])
-        assert caplog.text == ""
-
-    def test_a_task_that_took_three_workers_with_it_has_failed(self, caplog):
-        lost = running_on("one", "two", "three")
-        heartbeat.requeue_lost_tasks(30)
-        lost.refresh_from_db()
-        assert lost.status == TaskResultStatus.FAILED
-        assert lost.finished_at is not None
-        assert lost.task_result.errors[0].exception_class is worker.WorkerLost
-        (record,) = caplog.records
-        assert record.levelname == "ERROR"
-        assert f"Task id={lost.pk} path=jobs.tasks.send_greeting lost 3 workers: failed" in record.message
-
-    @pytest.mark.parametrize("workers", [["one"], ["one", "two", "three"]])
-    def test_one_that_ended_a_moment_ago_stays_as_it_ended(self, workers, monkeypatch):
-        lost = running_on(*workers)
-        as_it_was = DBTaskResult.objects.get(pk=lost.pk)
-        lost.set_successful(1)
-        monkeypatch.setattr(type(DBTaskResult.objects), "running", lambda self: [as_it_was])
-        heartbeat.requeue_lost_tasks(30)
-        lost.refresh_from_db()
-        assert lost.status == TaskResultStatus.SUCCESSFUL
-
-    def test_one_that_another_worker_took_up_a_moment_ago_stays_there(self, monkeypatch):
-        lost = running_on("dead")
-        as_it_was = DBTaskResult.objects.get(pk=lost.pk)
-        lost.claim("alive")
-        monkeypatch.setattr(type(DBTaskResult.objects), "running", lambda self: [as_it_was])
-        heartbeat.requeue_lost_tasks(30)
-        lost.refresh_from_db()
-        assert lost.status == TaskResultStatus.RUNNING
-
-
-@pytest.mark.parametrize("gap", [0, 1, 2])
-def test_a_task_that_is_taken_between_two_queries_stays_there(gap, queue):
-    waiting, queries = queued(), []
-
-    def claim_in_the_gap(execute, *query):
-        queries.append(query)
-        if len(queries) == gap + 1:
-            seen("alive", 0)
-            waiting.claim("alive")
-        return execute(*query)
-
-    with connection.execute_wrapper(claim_in_the_gap):
-        heartbeat.requeue_lost_tasks(30)
-    waiting.refresh_from_db()
-    assert (waiting.status, waiting.worker_ids) == (TaskResultStatus.RUNNING, ["alive"])
-
-
-def test_the_database_tells_the_time(queue, monkeypatch):
-    now = timezone.now()
-    monkeypatch.setattr(timezone, "now", lambda: now + timedelta(days=1))  # this machine's clock is wrong
-    thread = heartbeat.HeartbeatThread(SimpleNamespace(worker_id="one", running_task=False), 30)
-    assert not thread.beat()
-    task = running_on("one")
+def test_the_task_of_a_dead_worker_is_queued_again(queue, caplog):
+    seen("dead", 31)
+    lost = running_on("dead")
     heartbeat.requeue_lost_tasks(30)
-    task.refresh_from_db()
-    assert task.status == TaskResultStatus.RUNNING
-    assert abs(Heartbeat.objects.get().seen_at - now) < timedelta(minutes=1)
-    assert thread.beat()
-    assert abs(Heartbeat.objects.get().seen_at - now) < timedelta(minutes=1)
+    lost.refresh_from_db()
+    assert (lost.status, lost.started_at) == (TaskResultStatus.READY, None)
+    assert DBTaskResult.objects.ready().get() == lost
+    assert f"Task id={lost.pk} path=jobs.tasks.send_greeting lost its worker: queued again" in caplog.text
+    assert not Heartbeat.objects.exists()
 
 
-LATE, GONE, MISTAKE = False, OperationalError("gone"), ValueError("a mistake")
+def test_a_long_task_of_a_live_worker_is_left_alone(queue, caplog):
+    seen("dead", 31)
+    seen("alive", 20)
+    lost = running_on("dead", "alive")
+    heartbeat.requeue_lost_tasks(30)
+    lost.refresh_from_db()
+    assert (lost.status, lost.worker_ids) == (TaskResultStatus.RUNNING, ["dead", "alive"])
+    assert caplog.text == ""
 
 
-@pytest.mark.parametrize("failure", [LATE, GONE, MISTAKE])
-def test_after_a_pause_or_an_outage_workers_get_time_to_beat_again(failure, monkeypatch):
-    # Six beats until death: the sixth beat may judge, the seventh fails, and the sixth after it is the next.
-    beats = [*[True] * 6, failure, *[True] * 6]
-    judged_after = []
-
-    def beat(self):
-        result = beats.pop(0)
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    monkeypatch.setattr(heartbeat.HeartbeatThread, "beat", beat)
-    monkeypatch.setattr(heartbeat, "requeue_lost_tasks", lambda seconds: judged_after.append(13 - len(beats)))
-    monkeypatch.setattr(heartbeat, "connection", SimpleNamespace(close=lambda: None))
-    thread = heartbeat.HeartbeatThread(SimpleNamespace(worker_id="one", running_task=True), 30)
-    thread.stopped = SimpleNamespace(wait=lambda seconds: not beats)
-    thread.run()
-    assert judged_after == [6, 13]
+def test_a_task_that_took_three_workers_with_it_has_failed(queue, caplog):
+    lost = running_on("one", "two", "three")
+    heartbeat.requeue_lost_tasks(30)
+    lost.refresh_from_db()
+    assert lost.status == TaskResultStatus.FAILED
+    assert lost.finished_at is not None
+    assert lost.task_result.errors[0].exception_class is worker.WorkerLost
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert f"Task id={lost.pk} path=jobs.tasks.send_greeting lost 3 workers: failed" in record.message
 
 
-@pytest.mark.parametrize(("running_task", "warned"), [(True, True), (False, False)])
-def test_a_worker_that_was_stopped_says_that_its_task_may_run_twice(running_task, warned, db, caplog):
-    seen("one", 40)
-    busy = SimpleNamespace(worker_id="one", running_task=running_task)
-    assert not heartbeat.HeartbeatThread(busy, 30).beat()
-    assert ("no heartbeat for 15 s or more: the task of this worker may run twice" in caplog.text) == warned
+def test_a_worker_records_a_heartbeat_before_it_takes_a_task(db, monkeypatch):
+    found = []
+    monkeypatch.setattr(worker.HeartbeatThread, "start", lambda self: None)
+    monkeypatch.setattr(worker.HeartbeatThread, "join", lambda self, timeout: None)
+    monkeypatch.setattr(worker.DatabaseWorker, "run", lambda self: found.append(Heartbeat.objects.get().worker_id))
+    idle = worker.Worker(1, 30)
+    idle.run()
+    assert found == [idle.worker_id]
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
@@ -179,68 +102,18 @@ def test_a_second_signal_does_not_end_the_running_task(second):
     busy.shutdown(second, None)
 
 
-def test_a_worker_records_a_heartbeat_before_it_takes_a_task(db, monkeypatch):
-    found = []
-    monkeypatch.setattr(worker.HeartbeatThread, "start", lambda self: None)
-    monkeypatch.setattr(worker.HeartbeatThread, "join", lambda self, timeout: None)
-    monkeypatch.setattr(worker.DatabaseWorker, "run", lambda self: found.append(Heartbeat.objects.get().worker_id))
-    idle = worker.Worker(1, 30)
-    idle.run()
-    assert found == [idle.worker_id]
-
-
 @task
-def fail_with(character: int) -> None:
-    raise ValueError(f"text {chr(character)}")
-
-
-def refuse(**_: object) -> None:
-    raise RuntimeError("a receiver of a signal")
+def fail() -> None:
+    raise ValueError("half a surrogate pair \ud800 and a NUL \0")
 
 
 @pytest.mark.django_db(transaction=True)
-class TestTasksThatHarmTheirWorker:
-    @pytest.fixture(autouse=True)
-    def _queue(self, queue):
-        pass
-
-    def failed(self, row: DBTaskResult) -> DBTaskResult:
-        """Run a task and return it; it has failed, and its worker goes on."""
-        worker.Worker(1, 30).run_task(row)
-        row.refresh_from_db()
-        assert row.status == TaskResultStatus.FAILED
-        assert row.finished_at is not None
-        return row
-
-    @pytest.mark.parametrize("character", [0xD800, 0xDC80, 0])
-    def test_an_exception_whose_text_cannot_be_stored(self, character):
-        row = DBTaskResult.objects.get(pk=fail_with.enqueue(character).id)
-        assert "ValueError: text" in self.failed(row).traceback
-        assert row.task_result.errors[0].exception_class is ValueError
-
-    def test_a_module_that_cannot_be_imported(self, tmp_path, monkeypatch):
-        (tmp_path / "broken_tasks.py").write_text("oops")
-        monkeypatch.syspath_prepend(tmp_path)
-        row = queued()
-        row.task_path = "broken_tasks.send"
-        row.save()
-        assert "NameError" in self.failed(row).traceback
-
-    def test_a_receiver_of_its_end(self):
-        task_finished.connect(refuse)
-        try:
-            self.failed(queued())
-        finally:
-            task_finished.disconnect(refuse)
-
-    def test_a_database_that_went_away_is_for_the_worker_to_mend(self, monkeypatch):
-        def fail(*_: object, **__: object) -> None:
-            raise InterfaceError("connection already closed")
-
-        monkeypatch.setattr(DBTaskResult, "set_successful", fail)
-        monkeypatch.setattr(DBTaskResult, "set_failed", fail)
-        with pytest.raises(InterfaceError):
-            self.failed(queued())
+def test_a_task_whose_error_cannot_be_stored_fails_and_its_worker_goes_on(queue):
+    row = DBTaskResult.objects.get(pk=fail.enqueue().id)
+    worker.Worker(1, 30).run_task(row)
+    row.refresh_from_db()
+    assert row.status == TaskResultStatus.FAILED
+    assert "ValueError: half a surrogate pair" in row.traceback
 
 
 class OwnWorker(DummyBackend):
@@ -253,40 +126,3 @@ def test_the_worker_command_asks_the_backend(settings, db, monkeypatch):
     settings.TASKS = {"default": {"BACKEND": f"{__name__}.OwnWorker"}}
     with pytest.raises(SystemExit, match="its own worker"):
         call_command("worker")
-
-
-class TestAnErrorOfTheDatabase:
-    def test_in_a_query_does_not_mean_that_it_is_away(self, db):
-        with pytest.raises(DatabaseError) as error, transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT no_such_column FROM jobs_heartbeat")
-        assert not worker.connection_is_gone(error.value)
-
-    def test_on_its_connection_does(self, monkeypatch):
-        for away in (SimpleNamespace(connection=None), SimpleNamespace(connection=1, is_usable=lambda: False)):
-            monkeypatch.setattr(worker, "connection", away)
-            assert worker.connection_is_gone(OperationalError("server closed the connection"))
-        assert worker.connection_is_gone(InterfaceError("connection already closed"))
-
-    @pytest.mark.parametrize(
-        ("error", "words"),
-        [(InterfaceError("x"), "the database does not answer"), (ProgrammingError("x"), "the worker failed")],
-    )
-    @pytest.mark.parametrize(
-        ("seconds_between", "delays"), [(0, [1, 2, 4, 8, 16, 30, 30]), (31, [1, 1, 1, 1, 1, 1, 1])]
-    )
-    def test_is_answered_with_growing_patience(self, error, words, seconds_between, delays, monkeypatch, caplog):
-        failures, slept = [error] * 8, []
-
-        def run(self):
-            self.running = len(failures) > 1  # the last time, a signal came as well
-            raise failures.pop()
-
-        clock = SimpleNamespace(sleep=slept.append, monotonic=count(0, seconds_between).__next__)
-        monkeypatch.setattr(command, "time", clock)
-        monkeypatch.setattr(command, "wait_for_migrations", lambda: None)
-        monkeypatch.setattr(command, "connection", SimpleNamespace(close=lambda: None))
-        monkeypatch.setattr(worker.Worker, "run", run)
-        monkeypatch.setattr(worker.Worker, "configure_signals", lambda self: None)
-        command.run_worker(1, 30)
-        assert slept == delays
-        assert caplog.text.count(f"{words}, next try in") == 7

@@ -12,15 +12,10 @@ from config import caches, databases, service_urls, services
 from config.env import InvalidError
 
 BASE = service_urls.BASE_DIR
-NEEDS_BOTO = pytest.mark.skipif(not find_spec("boto3"), reason="needs boto3, which this project does not have")
 
 
 def database(url: str, conn_max_age: int = 0) -> dict[str, Any]:
     return databases.database(url, conn_max_age).setting
-
-
-def mail(url: str) -> dict[str, Any]:
-    return services.mail(url).setting
 
 
 @pytest.fixture
@@ -35,97 +30,35 @@ def clients(monkeypatch):
             monkeypatch.setitem(sys.modules, name, SimpleNamespace(Config=dict))
 
 
-# What is wrong with URLs, and URLs with which this is wrong.
-REFUSED = {
-    databases.database: {
-        "must start with sqlite:///": "sqlite://db.sqlite3 sqlite:db.sqlite3 sqlite:/db.sqlite3",
-        "names no file": "sqlite:///:memory: sqlite:/// sqlite:///directory/",
-        "start with a scheme": "/db.sqlite3 db.example",
-        "unknown scheme": "oracle://user:s3cret@db/name",
-        "port that cannot be read": "sqlite://:memory: postgres://user:s3cret@db:port/name "
-        "postgres://user:s3cret@db:99999/name postgres://user:s3cret@db:5432,two:99999/name",
-        "no port": "postgres://user:s3cret@db:/name postgres://user:s3cret@db:0/name",
-        "no host": "postgres://user:s3cret@/name postgres:///name mysql:///name",
-        "no database": "postgres://user:s3cret@db mysql://user:s3cret@db/",
-        "percent-encode": "postgres://user:1#s3cret@db/name postgres://user:1/s3cret@db/name "
-        "postgres://user:1?s3cret@db/name postgres://user:s3cret@x@db/name postgres://user:100%s3cret@db/name "
-        "postgres://user:s3cret\t[1]@db/name postgres://user:s3crét@db/name",
-        "pool that is not one of true, false": "postgres://user:s3cret@db/name?pool=1",
-        "cursors that is not one of true, false": "postgres://user:s3cret@db/name?disable_server_side_cursors=1",
-        "timeout that is not a whole number": "sqlite:///db.sqlite3?timeout=abc mysql://user@db/name?read_timeout=soon "
-        "postgres://user:s3cret@db/name?connect_timeout=soon",
-        "transaction_mode that is not one of": "sqlite:///db.sqlite3?transaction_mode=foo",
-        "isolation_level that is not one of": "postgres://user:s3cret@db/name?isolation_level=foo "
-        "mysql://user:s3cret@db/name?isolation_level=foo",
-        "has a part of the address twice": "postgres://user:s3cret@db/name?dbname=other mysql://db/name?database=x "
-        "postgres://user:s3cret@db/name?host=other postgres://user:s3cret@db/name?user=other",
-        "ssl-mode that is not one of": "mysql://user:s3cret@db/name?ssl-mode=foo",
-        "needs a certificate": "mysql://user:s3cret@db/name?ssl-mode=VERIFY_CA",
-    },
-    caches.cache: {
-        "unknown scheme": "cache.example:6379 mongodb://cache locmem://s3cret",
-        "start with a scheme": "s3cret",
-        "names no socket": "unix:// unix://s3cret/redis.sock",
-        "no host": "redis:// redis://:s3cret@/0 valkey://",
-        "port that cannot be read": "redis://:s3cret@cache:port/0",
-        "database that is not one number": "redis://:s3cret@cache/name redis://cache/1?db=2",
-        "percent-encode": "redis://:1#s3cret@cache/0 redis://:1/s3cret@cache/0",
-        "option that its client": "redis://cache?db=s3cret redis://cache/0?s3cret=1 redis://cache/0?ssl_cert_reqs=none "
-        "rediss://cache/0?ssl_cert_reqs=s3cret rediss://cache/0?ssl_cert_reqs=CERT_NONE",
-        "without a host or a port": "memcached:// memcached://cache memcached://one:11211,two memcached://one:11211,",
-        "more than hosts and ports": "memcached://user:s3cret@one:11211 memcached://one:11211/s3cret",
-    },
-    services.mail: {
-        "start with a scheme": "mail.example",
-        "no host": "smtp:mail.example smtp:// smtp://ada:s3cret@",
-        "unknown scheme": "smtp+ssl://ada:s3cret@mail.example",
-        "percent-encode": "smtp://ada@example.com:s3cret@mail.example smtp://ada:1#s3cret@mail.example",
-        "port that cannot be read": "smtp://mail.example:port",
-        "unknown option": "smtp://mail.example?s3cret=true",
-        "port of another scheme": "smtp+tls://a:s3cret@mail:465 smtp://mail:465 smtps://a:s3cret@mail:587",
-        "password without a user": "smtp://s3cret@mail.example smtp://:s3cret@mail.example",
-        "names no directory": "file: file:/// file://s3cret/mail",
-        "inside the project or contains it": "file:templates file:media",
-    },
-    services.uploads: {
-        "start with a scheme": "media s3://bucket?endpoint=store.example",
-        "names no directory": "file: file:media?s3cret",
-        "inside the project or contains it": "file:. file:.. file:config file:static file:mail file:media/../templates "
-        f"file:{BASE} file:{BASE}/.git file:{BASE.parent}",
-        "unknown scheme": "gs://bucket",
-        "no bucket": "s3:// s3://key:s3cret@bucket s3://Bucket",
-        "bucket with a dot": "s3://my.bucket?region=eu-central-1",
-        "unknown option": "s3://bucket?acl=s3cret",
-        "endpoint that is not https://host": "s3://bucket?endpoint=ftp://store s3://bucket?endpoint=https://a/%3Fs3cret=1",
-        "@ in the wrong place": "s3://bucket?endpoint=https://key:s3cret@store.example",
-        "port that cannot be read": "s3://bucket?endpoint=https://store.example:99999",
-    },
-    services.tasks: {"is not one of immediate, database": "redis://:s3cret@queue"},
-}
-
-
 @pytest.mark.parametrize(
     ("read", "url", "problem"),
-    [(read, url, why) for read, whys in REFUSED.items() for why, urls in whys.items() for url in urls.split(" ")],
+    [
+        (databases.database, "db.sqlite3", "does not start with a scheme"),
+        (databases.database, "sqlite://db.sqlite3", "must start with sqlite:///"),
+        (databases.database, "postgres://user:1#s3cret@db/name", "percent-encode"),
+        (databases.database, "postgres://user:s3cret@/name", "names no host"),
+        (databases.database, "mysql://user:s3cret@db/", "names no database"),
+        (databases.database, "postgres://user:s3cret@db/name?pool=1", "pool that is not one of true, false"),
+        (caches.cache, "mongodb://:s3cret@cache", "unknown scheme"),
+        (caches.cache, "redis://:s3cret@cache/0?ssl_cert_reqs=s3cret", "option that its client does not know"),
+        (services.mail, "smtp+tls://ada:s3cret@mail:465", "port of another scheme"),
+        (services.mail, "smtp://s3cret@mail", "user without a password"),
+        (services.uploads, "file:.", "inside the project or contains it"),
+        (services.uploads, "s3://key:s3cret@bucket", "names no bucket"),
+        (services.tasks, "redis://:s3cret@queue", "is not one of immediate, database"),
+    ],
 )
 def test_what_would_be_silently_wrong_is_refused(read, url, problem, clients):
     with pytest.raises(InvalidError) as refused:
         read(url)
     assert problem in str(refused.value)
-    assert "s3cr" not in str(refused.value)
+    assert "s3cret" not in str(refused.value)
 
 
 def test_a_missing_client_comes_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(service_urls, "find_spec", lambda module: None)
     with pytest.raises(InvalidError, match=r'not installed: uv add "psycopg\[binary,pool\]"'):
         database("postgres://user:pass@db/name")
-    with pytest.raises(InvalidError, match=r'not installed: uv add "pymysql\[rsa\]"'):
-        database("mysql://user:pass@db/name")
-    with pytest.raises(InvalidError, match=r'not installed: uv add "django-storages\[s3\]"'):
-        services.uploads("s3://bucket")
-
-
-# Databases
 
 
 def test_a_relative_sqlite_path_starts_at_the_project():
@@ -139,76 +72,18 @@ def test_sqlite_writers_wait_for_each_other():
     assert "journal_mode=WAL" in options["init_command"]
 
 
-def test_a_password_is_decoded(clients):
+def test_a_database_on_a_server(clients):
     config = database("postgres://us%40er:p%23a%2Fs%3As%25@db.example:6432/name?sslmode=require", 60)
     assert (config["USER"], config["PASSWORD"]) == ("us@er", "p#a/s:s%")
     assert (config["HOST"], config["PORT"], config["NAME"]) == ("db.example", 6432, "name")
     assert config["OPTIONS"]["sslmode"] == "require"
     assert (config["CONN_MAX_AGE"], config["CONN_HEALTH_CHECKS"]) == (60, True)
-    # PyMySQL would encode it as Latin-1.
-    assert database("mysql://user:p%C3%A9@db/name")["PASSWORD"] == "pé".encode()
-
-
-def test_a_socket_keeps_its_case(clients):
-    assert database("postgres://user:pass@%2Frun%2FMySocket/name")["HOST"] == "/run/MySocket"
-    assert database("postgres:///name?host=/run/MySocket")["OPTIONS"]["host"] == "/run/MySocket"
-    assert database("mysql:///name?unix_socket=/run/My.sock")["OPTIONS"]["unix_socket"] == "/run/My.sock"
-
-
-def test_a_socket_of_cloud_sql_is_written_as_google_does(clients):
-    config = database("postgres://user:pass@//cloudsql/project:region:Instance/name?sslmode=disable")
-    assert (config["HOST"], config["NAME"]) == ("/cloudsql/project:region:Instance", "name")
-    assert database("mysql://user:pass@//cloudsql/p:r:i/name")["HOST"] == "/cloudsql/p:r:i"
-
-
-def test_postgresql_on_several_hosts(clients):
-    config = database("postgres://user:a,b@one:6432,two,[::1]:7432/name?target_session_attrs=read-write")
-    assert (config["USER"], config["PASSWORD"], config["NAME"]) == ("user", "a,b", "name")
-    assert (config["HOST"], config["PORT"]) == ("one,two,::1", "6432,5432,7432")
-
-
-def test_a_pool_keeps_no_other_connections(clients):
-    config = database("postgres://user:pass@db/name?pool=true", 60)
-    assert (config["OPTIONS"]["pool"], config["CONN_MAX_AGE"]) == (True, 0)
-
-
-def test_server_side_cursors_are_off_where_pgbouncer_needs_it(clients):
-    config = database("postgres://user:pass@db/name?disable_server_side_cursors=true")
-    assert config["DISABLE_SERVER_SIDE_CURSORS"] is True
-    assert "disable_server_side_cursors" not in config["OPTIONS"]
-    assert database("postgres://user:pass@db/name")["DISABLE_SERVER_SIDE_CURSORS"] is False
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("", {"ssl_disabled": False}),
-        ("ssl-mode=DISABLED", {"ssl_disabled": True}),
-        ("ssl-mode=REQUIRED", {"ssl": {"verify_mode": "none"}, "ssl_disabled": False}),
-        ("ssl-mode=REQUIRED&ssl-ca=/ca", {"ssl": {"ca": "/ca"}, "ssl_disabled": False}),
-        ("ssl-mode=VERIFY_CA&ssl-ca=/ca", {"ssl": {"ca": "/ca", "check_hostname": False}, "ssl_disabled": False}),
-        ("ssl-mode=verify_identity&ssl-ca=/ca", {"ssl": {"ca": "/ca"}, "ssl_disabled": False}),
-        ("reconnect=true", {"ssl_disabled": False}),
-    ],
-)
-def test_mysql_takes_the_options_that_its_providers_write(query, expected, clients):
-    options = database(f"mysql://user:pass@db/name?{query}")["OPTIONS"]
-    assert {name: options[name] for name in options.keys() - {"connect_timeout", "init_command"}} == expected
-
-
-# Caches
-
-
-def test_caches_without_a_server_are_not_shared():
-    assert [caches.cache(url).shared for url in ("locmem://", "dummy://")] == [False, False]
 
 
 @pytest.mark.parametrize(
     ("url", "location", "label"),
     [
         ("redis://us%40er:p,a;s%2Fs@cache.example:6380/3?socket_timeout=2", "", "Redis at cache.example"),
-        ("rediss://:pass@cache.example?ssl_cert_reqs=none", "", "Redis at cache.example"),
-        ("valkey://:pass@cache.example", "redis://:pass@cache.example", "Valkey at cache.example"),
         ("valkeys://:pass@cache.example/2", "rediss://:pass@cache.example/2", "Valkey at cache.example"),
         ("unix://:pass@/run/Redis.sock?db=3", "", "Redis at a socket"),
     ],
@@ -219,46 +94,19 @@ def test_redis_and_its_kin(url, location, label):
     assert (service.setting["LOCATION"], service.label, service.shared) == ([location or url], label, True)
 
 
-def test_the_certificate_of_a_cache_is_verified_unless_told_otherwise():
-    options = [caches.cache("rediss://host", verify).setting["OPTIONS"] for verify in (True, False)]
-    assert [option.get("ssl_cert_reqs") for option in options] == [None, "none"]
-    assert "ssl_cert_reqs" not in caches.cache("redis://host", verify=False).setting["OPTIONS"]
-
-
-def test_a_cache_on_several_servers():
-    service = caches.cache("memcached://one.example:11211,[::1]:11212")
-    assert service.setting["LOCATION"] == ["one.example:11211", "[::1]:11212"]
-    assert service.label == "Memcached at one.example, ::1"
-
-
-# Mail
-
-
 @pytest.mark.parametrize(
     ("scheme", "port", "encryption"),
     [("smtp", 25, {}), ("smtp+tls", 587, {"use_tls": True}), ("smtps", 465, {"use_ssl": True})],
 )
 def test_mail_by_a_server(scheme, port, encryption):
-    config = mail(f"{scheme}://ada%40example.com:p%40s%2Fs%25@mail.example")
+    options = services.mail(f"{scheme}://ada%40example.com:p%40s%2Fs%25@mail.example").setting["OPTIONS"]
     who = {"username": "ada@example.com", "password": "p@s/s%"}
-    assert config["OPTIONS"] == {"host": "mail.example", "port": port, "timeout": 10, **who, **encryption}
-    options = mail(f"{scheme}://mail.example:2525?timeout=3")["OPTIONS"]
-    assert (options["port"], options["timeout"], options["username"]) == (2525, 3, "")
-
-
-def test_mail_without_a_server():
-    assert mail("console://") == {"BACKEND": "django.core.mail.backends.console.EmailBackend"}
-    assert mail("file:mail")["OPTIONS"] == {"file_path": BASE / "mail"}
-    assert mail("file:///var/m%20il")["OPTIONS"] == {"file_path": Path("/var/m il")}
-
-
-# Uploads
+    assert options == {"host": "mail.example", "port": port, "timeout": 10, **who, **encryption}
 
 
 def test_uploads_on_disk():
     service = services.uploads("file:media")
     assert (service.path, service.url) == (BASE / "media", "/media/")
-    assert services.uploads("file:///data").path == Path("/data")
 
 
 def test_uploads_in_a_bucket(clients):
@@ -266,27 +114,4 @@ def test_uploads_in_a_bucket(clients):
     options = service.setting["OPTIONS"]
     assert (options["bucket_name"], options["location"]) == ("bucket", "some/prefix")
     assert (options["endpoint_url"], options["region_name"]) == ("https://store.example:9000", "eu-central-1")
-
-
-@NEEDS_BOTO
-@pytest.mark.parametrize(
-    "url",
-    [
-        "s3://bucket",
-        "s3://bucket?region=eu-central-1",
-        "s3://bucket?region=us-east-1",
-        "s3://bucket?region=cn-north-1",
-        "s3://my.bucket?region=auto&endpoint=https://store.example",
-        "s3://bucket?region=auto&endpoint=http://[::1]:9000",
-        "s3://bucket?region=auto&endpoint=https://a.supabase.co/storage/v1/s3",
-    ],
-)
-def test_what_a_bucket_signs_is_at_the_address_that_the_policy_allows(url, monkeypatch):
-    from storages.backends.s3 import S3Storage
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "key")
-    for name in ("AWS_DEFAULT_REGION", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    service = services.uploads(url)
-    assert S3Storage(**service.setting["OPTIONS"]).url("a.png").startswith(service.url)
+    assert service.url == "https://store.example:9000/bucket/"
