@@ -88,9 +88,7 @@ class Env:
 
         return self.parsed(name, parse, default=default, example=default or choices[0])
 
-    def strings(
-        self, name: str, parse: Callable[[str], str], *, default: str | None = None, example: str
-    ) -> list[str]:
+    def strings(self, name: str, parse: Callable[[str], str], *, default: str | None = None, example: str) -> list[str]:
         """Return the comma-separated values, each as `parse` returns it."""
 
         def parse_all(value: str) -> list[str]:

@@ -58,7 +58,7 @@ class Worker(DatabaseWorker):
         """Stop after the running task. Platforms send several signals: the second must not end the task."""
         if self.running:
             self.running = False
-            logger.info("%s: shutting down gracefully, after the running task if there is one", signal.strsignal(signum))
+            logger.info("%s: shutting down gracefully", signal.strsignal(signum))
             if not self.running_task:
                 sys.exit(0)
 
