@@ -160,7 +160,7 @@ def test_a_service_that_is_away_does_not_stop_the_start(generate: Generate, tmp_
     assert (answer.status, answer.text) == (503, "database: failed\ncache: failed\n")
     assert web.get("/").status == 200, "a page that needs none of them"
     worker = project.start("python", "manage.py", "worker", **deploy)
-    worker.wait_for("the database does not answer, next try in 2 s")
+    worker.wait_for("the worker failed, next try in 2 s")
     for process in (web, worker):
         assert process.stop() == 0
         assert "s3cret" not in process.output

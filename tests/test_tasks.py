@@ -294,9 +294,7 @@ def test_a_mistake_in_the_schema_is_no_outage(queue):
     rename = "connection.cursor().execute('ALTER TABLE ' + R._meta.db_table + ' RENAME COLUMN {} TO {}')"
     queue.shell(rename.format("priority", "importance"))
     try:
-        worker.wait_for("the worker failed, next try in 2 s")
-        assert "no such column" in worker.output
-        assert "the database does not answer" not in worker.output
+        worker.wait_for("the worker failed, next try in 2 s: OperationalError: no such column")
     finally:
         queue.shell(rename.format("importance", "priority"))
     queue.shell("jot.enqueue('one')")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from django.db import Error, InterfaceError, OperationalError, connection
+from django.db import Error, InterfaceError, OperationalError
 from django_tasks_db.management.commands.db_worker import Worker as DatabaseWorker
 from django_tasks_db.models import DBTaskResult
 
@@ -25,16 +25,6 @@ logger = logging.getLogger(__name__)
 
 class WorkerLost(Exception):  # noqa: N818  read by people, in the result of a task
     """The exception that the result of a task names when its workers died; never raised."""
-
-
-def connection_is_gone(error: Exception) -> bool:
-    """Return whether `error` means that the database does not answer, and not that a query is wrong.
-
-    SQLite and MySQL raise OperationalError for an unknown column too; the connection still works then.
-    """
-    if isinstance(error, OperationalError):
-        return connection.connection is None or not connection.is_usable()
-    return isinstance(error, InterfaceError)
 
 
 class Worker(DatabaseWorker):
@@ -66,9 +56,9 @@ class Worker(DatabaseWorker):
         """Run a task; when its result cannot be stored or announced, fail the task and not the worker."""
         try:
             super().run_task(db_task_result)
-        except Exception as error:
-            if connection_is_gone(error):
-                raise
+        except (InterfaceError, OperationalError):  # the database is away: the task runs again
+            raise
+        except Exception:
             logger.exception("Task id=%s path=%s state=FAILED", db_task_result.pk, db_task_result.task_path)
             # No database stores half of a surrogate pair, PostgreSQL no NUL.
             text = db_task_result.traceback.encode("ascii", "backslashreplace").decode()

@@ -15,7 +15,7 @@ from django.tasks import task_backends
 from django_tasks_db import DatabaseBackend
 
 from jobs.heartbeat import DEAD_SECONDS
-from jobs.worker import Worker, connection_is_gone
+from jobs.worker import Worker
 
 logger = logging.getLogger("jobs.worker")
 
@@ -52,11 +52,8 @@ def run_worker(interval: float, dead_seconds: float) -> None:
                 return None
             if time.monotonic() - started > LAST_DELAY:
                 delay = FIRST_DELAY
-            if connection_is_gone(error):
-                reason = " ".join(str(error).split())
-                logger.error("the database does not answer, next try in %.0f s: %s", delay, reason)
-            else:
-                logger.exception("the worker failed, next try in %.0f s", delay)
+            reason = " ".join(str(error).split())
+            logger.error("the worker failed, next try in %.0f s: %s: %s", delay, type(error).__name__, reason)
             connection.close()
             time.sleep(delay)
             delay = min(delay * 2, LAST_DELAY)
