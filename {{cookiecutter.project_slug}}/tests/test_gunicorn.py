@@ -32,12 +32,6 @@ def test_development_is_one_process_that_reloads_on_this_machine(config_of):
     assert (config["preload_app"], config["reload"]) == (False, True)
 
 
-def test_connections_outlive_those_of_proxies_and_requests_end_before_platforms_kill(config_of):
-    config = config_of()
-    assert config["keepalive"] > 90
-    assert 20 <= config["graceful_timeout"] < 30
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [("LOG_LEVEL", "loud"), ("PORT", "0"), ("PORT", "65536"), ("WEB_CONCURRENCY", "4000"), ("WEB_THREADS", "1000")],

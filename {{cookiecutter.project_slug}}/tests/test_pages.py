@@ -33,6 +33,14 @@ def test_an_error_looks_like_the_others():
     assert "<h1>Something went wrong</h1>" in response.text
 
 
+@pytest.mark.django_db
+def test_the_page_for_errors_needs_no_static_file(settings, tmp_path):
+    settings.STATIC_ROOT = tmp_path  # nothing is collected
+    settings.STORAGES = settings.STORAGES | {"staticfiles": {"BACKEND": "config.static.StaticFilesStorage"}}
+    response = Client(raise_request_exception=False).get("/nowhere")
+    assert (response.status_code, "<h1>Something went wrong</h1>" in response.text) == (500, True)
+
+
 def test_every_page_forbids_inline_code(client):
     policy = client.get("/nowhere").headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
