@@ -158,6 +158,7 @@ sqlite:////elsewhere/another.sqlite3 postgres://user:password@elsewhere:5432/ano
 mysql://user:password@elsewhere:3306/another rediss://elsewhere:6379/1 memcached://elsewhere:11211
 smtp://elsewhere:25 file:///elsewhere s3://elsewhere?region=eu-central-1 amqp://elsewhere""".split()  # noqa: SIM905
 KEPT = ("DEBUG", "SECRET_KEY", "DATABASE_URL", "ALLOWED_HOSTS", "PORT", "GUNICORN_CMD_ARGS")
+ELSEWHERE = {"PORT", "WEB_CONCURRENCY", "WEB_THREADS"}  # VII and VIII look at what these change
 LOAD = """
 import importlib, os, runpy, sys
 import sitecustomize
@@ -185,7 +186,8 @@ def attempt(name, beside):
 first, _ = load({}), load(examples)
 read = {target for event, target, by in sitecustomize.SEEN if event == "variable"}
 found = {name: list(attempt(name, {})) or list(attempt(name, examples)) for name in candidates if name in read}
-urls = [{name: value} for name, values in found.items() for value, *_ in values if ":/" in value]
+urls = [[(name, value) for value, *_ in values if ":/" in value] for name, values in found.items()]
+urls = [dict(each[row % len(each)] for each in urls if each) for row in range(max(map(len, urls)))]
 for name in [name for name in found if not found[name]]:
     found[name] = next(filter(None, (list(attempt(name, beside)) for beside in urls)), [])
 unused = [name for name in found if not found[name]]
@@ -201,7 +203,8 @@ answer({"base": first, "debug": debug, "unused": unused, "moved": moved})
 
 def load_variants(place: Place) -> SimpleNamespace:
     """Return the settings, the variables that change none, the aliases that one moves, and what loading them did."""
-    words = {name: [word.strip("(),.:;`'") for word in above.split()] for name, (_, _, above) in documented().items()}
+    names = documented().keys() - ELSEWHERE
+    words = {name: [word.strip("(),.:;`'") for word in documented()[name][2].split()] for name in names}
     values = {name: list(filter(None, dict.fromkeys([documented()[name][1], *VALUES, *words[name]]))) for name in words}
     examples = {name: value for name, (_, value, _) in documented().items() if name not in KEPT}
     found = place.ask(given(LOAD, own=own(), candidates=values, examples=examples, module=SETTINGS), load="os")
