@@ -154,22 +154,6 @@ def page(request):
     # III. Config
     Breakage(
         3,
-        "DEBUG in the code",
-        "ALLOWED_HOSTS",
-        replace("config/settings.py", 'DEBUG = env.boolean("DEBUG", default=False)', "DEBUG = True"),
-    ),
-    Breakage(
-        3,
-        "a key in the code, for when there is none",
-        "SECRET_KEY",
-        replace(
-            "config/settings.py",
-            'env.parsed("SECRET_KEY", _key, example',
-            f'env.parsed("SECRET_KEY", _key, default="{"abcdefghijk" * 5}", example',
-        ),
-    ),
-    Breakage(
-        3,
         "a setting whose variable is read and ignored",
         "TIME_ZONE",
         setting('TIME_ZONE = "Europe/Paris"'),
@@ -233,6 +217,22 @@ def page(request):
             *replace("config/settings.py", "import os\n", "import os\nfrom socket import gethostname\n"),
             *setting('if gethostname().startswith("web-"):\n    CONN_HEALTH_CHECKS = True'),
         ],
+    ),
+    Breakage(
+        3,
+        "DEBUG in the code",
+        "ALLOWED_HOSTS",
+        replace("config/settings.py", 'DEBUG = env.boolean("DEBUG", default=False)', "DEBUG = True"),
+    ),
+    Breakage(
+        3,
+        "a key in the code, for when there is none",
+        "SECRET_KEY",
+        replace(
+            "config/settings.py",
+            'env.parsed("SECRET_KEY", _key, example',
+            f'env.parsed("SECRET_KEY", _key, default="{"abcdefghijk" * 5}", example',
+        ),
     ),
     # IV. Backing services
     Breakage(
@@ -418,7 +418,7 @@ page = numbered()
     Breakage(
         6,
         "a link signed with a salt made at import",
-        "invitations|session of one process",
+        "invitations",
         page(
             "invitations",
             """import secrets
@@ -446,6 +446,7 @@ def page(request):
         page(
             "orders",
             """import tempfile
+from pathlib import Path
 
 
 def page(request):
@@ -557,7 +558,6 @@ def page(request):
         "SIGTERM",
         replace(WORKER, "worker.configure_signals()", "signal.signal(signal.SIGTERM, signal.SIG_IGN)"),
     ),
-    Breakage(9, "no time to finish", "request", add("gunicorn.conf.py", "\ngraceful_timeout = 0\n")),
     Breakage(9, "a second to finish", "request", add("gunicorn.conf.py", "\ngraceful_timeout = 1\n")),
     Breakage(
         9,
@@ -615,7 +615,12 @@ def page(request):
             ' "target": "stdout"}\nLOGGING["root"]["handlers"] = ["later"]'
         ),
     ),
-    Breakage(11, "events on stderr", "stderr", replace("config/logs.py", "ext://sys.stdout", "ext://sys.stderr")),
+    Breakage(
+        11,
+        "events on stderr",
+        "stderr|line on stdout",
+        replace("config/logs.py", "ext://sys.stdout", "ext://sys.stderr"),
+    ),
     Breakage(
         11,
         "no line for a request",

@@ -22,18 +22,21 @@ answer([gave, name])
 """
 # Each page after so many rounds; chance and the clock stand still, and what is kept in services is put back.
 REMEMBER = """
-import os, random, re
+import os, random, re, time
 from django.core.cache import caches
 from django.db import transaction
 from django.test import Client
+from django.urls import get_resolver
+get_resolver().url_patterns  # imports the views, as long as chance is chance
 clock = re.compile(rb"\\d{1,2}:\\d\\d(:\\d\\d(\\.\\d+)?)?|1[789]\\d{8}(\\.\\d+)?|\\d+(\\.\\d+)?\\s?m?s\\b")
-urandom = os.urandom
+urandom, now = os.urandom, time.time
 def visit(path):
     client, chance = Client(raise_request_exception=False), random.Random(0)
     random.seed(0)
-    os.urandom = random._urandom = chance.randbytes
+    os.urandom, time.time = chance.randbytes, lambda: 1.7e9
+    random._urandom = chance.randbytes
     try:
-        [caches[alias].clear() for alias in caches]
+        [cache.clear() for cache in caches.all(initialized_only=True)]
         with transaction.atomic():
             answer = client.get(path, secure=True, headers={"host": "localhost"})
             transaction.set_rollback(True)
@@ -42,7 +45,7 @@ def visit(path):
     except Exception as error:
         return [type(error).__name__]
     finally:
-        os.urandom = random._urandom = urandom
+        os.urandom, random._urandom, time.time = urandom, urandom, now
 answer([{path: visit(path) for path in pages} for _ in range(rounds)][-2:])
 """
 
