@@ -59,15 +59,21 @@ def listeners(port: int) -> set[str]:
 
 
 def edit_and_look(project: Project, server: Server) -> None:
-    """Edit a template and the code, and see what each edit changes."""
+    """Edit a template and the code, each a second after the start, and see what each edit changes.
+
+    The reloader compares times that it reads in that second, and takes an earlier edit for the state at the start.
+    """
+    server.wait_until_quiet()
     project.edit("templates/pages/home.html", "It works", "It has a new template")
     wait_until(shows(server, "It has a new template"), 20, lambda: server.tail)
+    server.wait_until_quiet()
     project.edit(
         "pages/views.py",
         'return render(request, "pages/home.html", context)',
         'from django.http import HttpResponse\n\n    return HttpResponse("New code")',
     )
     wait_until(shows(server, "New code"), 20, lambda: server.tail)
+    server.wait_until_quiet()
     # A module that gunicorn.conf.py imports too, before the worker does.
     project.edit("config/logs.py", 'headers["X-Request-ID"]', 'headers["X-Edited"]')
     wait_until(shows(server, "X-Edited", "/livez"), 20, lambda: server.tail)

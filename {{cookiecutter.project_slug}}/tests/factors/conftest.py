@@ -16,7 +16,7 @@ import pytest
 from django.db import connection
 
 from tests.factors.day import Day, load_variants, watch_a_day, why
-from tests.factors.deploy import ALLOWED, KEYS, PROJECT, Broken, Place, held, procfile
+from tests.factors.deploy import ALLOWED, KEYS, PROJECT, Broken, Factor, Place, held, procfile
 
 
 def pytest_collection_modifyitems() -> None:
@@ -88,9 +88,8 @@ class Release:
     def database(self) -> str:
         if not self.file:
             return self.url
-        if not self.file.exists():
-            what = "DATABASE_URL does not say where the release makes its tables"
-            raise Broken("IV Backing services", what, "read DATABASE_URL in the settings")
+        what = "DATABASE_URL does not say where the release makes its tables"
+        Factor("IV Backing services").demand(self.file.exists(), what, "read DATABASE_URL in the settings")
         new = self.file.with_name(f"{secrets.token_hex(6)}.sqlite3")
         with closing(sqlite3.connect(self.file)) as one, closing(sqlite3.connect(new)) as other:
             one.backup(other)
@@ -136,9 +135,8 @@ def day(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     uv.environment |= {name: value for name, value in os.environ.items() if name.startswith("UV_") or name == "HOME"}
     command = f"uv sync --locked --offline --no-dev --quiet --no-python-downloads --python '{sys.executable}'"
     sync = uv.run(command, 300, UV_PROJECT_ENVIRONMENT=str(root / "venv"))
-    if "needs to be updated" in sync.printed("err"):
-        what = "uv.lock does not fit pyproject.toml"
-        raise Broken("II Dependencies", what, "run `uv lock`, and commit it", sync.tail)
+    fits, instead = "needs to be updated" not in sync.printed("err"), "run `uv lock`, and commit it"
+    Factor("II Dependencies").demand(fits, "uv.lock does not fit pyproject.toml", instead, sync.tail)
     own = Path(sys.executable).parent if sync.popen.returncode else root / "venv" / "bin"
     (root / "programs").mkdir()
     for name in ("sh", *ALLOWED.get("programs", [])):

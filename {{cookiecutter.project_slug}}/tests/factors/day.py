@@ -66,7 +66,8 @@ def watch_a_day(place: Place, python: Path, release: Process) -> Day:
     day = Day(place=place, python=python, web=web, worker=worker, release=release, token=token)
     routes, static = place.ask(ROUTES)
     pages = sorted({path for _, path in routes if not set(path) & set("<>()[]*+?\\|^$")})[:200]
-    day.static = {path: web.get(path).status for path in static if path.startswith("/")}
+    others = [path for path in static if path[0] != "/" and urlsplit(path).hostname not in str(place.environment)]
+    day.static = {path: web.get(path).status for path in static if path[0] == "/"} | dict.fromkeys(others, "elsewhere")
     day.answers = {path: web.get(path).headers for path in pages}
     day.loggers, day.queued, _ = web.ask(given(USE, token=token, own=own())) or ([], "", "")
     web.ask(f"raise RuntimeError('an error of {token}')")
@@ -142,9 +143,14 @@ def why(process: Process, broken: Broken | None = None) -> Broken:
     module = said.rpartition("No module named '")[2].partition("'")[0] if "No module named '" in said else ""
     here = Place(PROJECT, process.place.root / "here", f"sqlite:///{process.place.root}/here.sqlite3")
     absent = strangers(process.events(), process.place, "I Codebase")
+    earlier = [event for each in process.place.processes for event in each.events("change") if event["manage"]]
+    changed = sorted({event["target"] for event in earlier} & documented().keys())
     if absent or (module and not here.run(f'"{sys.executable}" manage.py check').popen.returncode):
         factor, instead = "I Codebase", "commit it, or make it a dependency"
         what = f"it starts where you work and not in a clone: git does not hold {', '.join(absent) or module}"
+    elif changed:
+        factor, instead = "XII Admin processes", "let manage.py choose the settings, and nothing else"
+        what = f"manage.py sets {', '.join(changed)}, which the web process does not have: {what}"
     elif module:
         factor, instead = "II Dependencies", "declare it: `uv add`"
         what = f"{module} is imported, and no dependency of pyproject.toml brings it"

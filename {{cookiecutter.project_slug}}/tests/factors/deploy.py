@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from contextlib import suppress
+from contextlib import closing, suppress
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -156,13 +156,10 @@ class Process:
         """Request a path as the proxy of a platform does, which ended TLS; cookies that come back are kept."""
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         headers = {"Host": "localhost", "X-Forwarded-Proto": "https", "Cookie": cookies} | headers
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
-        try:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             answer.read()
-        finally:
-            connection.close()
         pairs = [each.partition(";")[0].partition("=") for each in answer.headers.get_all("Set-Cookie") or []]
         self.cookies |= {name: value for name, _, value in pairs}
         return SimpleNamespace(status=answer.status, headers=answer.headers)
@@ -190,8 +187,7 @@ class Process:
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
-        self.popen.wait()
-        wait(lambda: not self.members(), 5)
+        wait(lambda: self.popen.poll() is not None and not self.members(), 5)
 
 
 class Place:

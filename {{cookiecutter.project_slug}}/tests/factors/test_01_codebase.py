@@ -14,10 +14,8 @@ FACTOR = Factor("I Codebase")
 def test_one_commit_runs_as_three_deploys_at_once(deploy):
     development = {name: value for name, value in example().items() if name not in ("DATABASE_URL", "PORT")}
     hosts = ["localhost", "staging.example.com", "www.example.com"]
-    webs = [
-        deploy(own_code=True, **(each or development)).web()
-        for each in [{}, *({"ALLOWED_HOSTS": h} for h in hosts[1:])]
-    ]
+    deploys = [development, *({"ALLOWED_HOSTS": host} for host in hosts[1:])]
+    webs = [deploy(own_code=True, **variables).web() for variables in deploys]
     answers = [[host for host in hosts if web.get("/", Host=host).status != 400] for web in webs]
     what = f"one commit does not become three deploys by its environment alone, they answer to {answers}"
     FACTOR.demand(answers == [[host] for host in hosts], what, "read ALLOWED_HOSTS from the environment")

@@ -13,7 +13,9 @@ from tests.factors.deploy import Factor
 FACTOR = Factor("II Dependencies")
 
 
-def test_no_program_of_the_system_is_called(day):
+def test_all_that_is_used_is_declared(day):
+    missing = {rest.partition("'")[0] for rest in day.output[0].split("No module named '")[1:]}
+    FACTOR.demand(not missing, f"a page imports what no dependency brings: {missing}", "declare it: `uv add`")
     declared, found = {path.name for path in Path(sys.executable).parent.iterdir()}, {}
     for event in day.release.events("program") + day.events("program"):
         words = event["target"].split()

@@ -12,9 +12,8 @@ BUILD = {"collectstatic", "makemigrations", "makemessages", "compilemessages", "
 
 
 def test_the_build_needs_no_secret_no_database_and_no_network(release):
-    used = {
-        f"{event['by'] or 'a library'} uses {event['target']}" for event in release.build.events("address", "database")
-    }
+    events = release.build.events("address", "database")
+    used = {f"{event['by'] or 'a library'} uses {event['target']}" for event in events}
     what = f"the build needs a database or the network: {'; '.join(used)}"
     FACTOR.demand(not used, what, "ask when a request or a command needs it, not at import")
 
@@ -26,11 +25,8 @@ def test_the_release_migrates_and_the_others_do_not_and_neither_builds(deploy, r
     written = [event["target"] for event in release.process.events("write") if not event["logs"]]
     written = [name for name in written if name.startswith(f"{release.place.code}/") and ".pyc" not in name]
     FACTOR.demand(not written, f"the release writes to the code: {written}", "do that in the build")
-    for process, commands in (
-        (release.process, BUILD),
-        (day.web, BUILD | {"migrate"}),
-        (day.worker, BUILD | {"migrate"}),
-    ):
+    later = BUILD | {"migrate"}
+    for process, commands in ((release.process, BUILD), (day.web, later), (day.worker, later)):
         ran = {event["target"].rpartition(".")[2] for event in process.events("command")} & commands
         FACTOR.demand(not ran, f"`{process.command}` runs {', '.join(ran)}", "leave that to the build or the release")
     written = "; ".join(day.of(FACTOR).values())

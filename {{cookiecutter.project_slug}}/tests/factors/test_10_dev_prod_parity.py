@@ -26,8 +26,7 @@ def test_development_runs_the_processes_of_production():
 
 
 def test_debug_changes_what_is_listed_and_nothing_else(deploy, variants):
-    place = deploy()
-    routes, more = (place.ask(ROUTES, DEBUG=debug)[0] for debug in ("false", "true"))
+    routes, more = (deploy().ask(ROUTES, DEBUG=debug)[0] for debug in ("false", "true"))
     one, other = ({f"STORAGES.{k}": v for k, v in each["STORAGES"].items()} | each for each in variants.debug)
     names = (one.keys() | other.keys()) - USUAL
     found = {name: name for name in names if one.get(name) != other.get(name)}

@@ -50,7 +50,5 @@ def test_no_process_and_no_script_chooses_other_settings(deploy, day):
 def test_every_command_can_be_imported_in_the_release(deploy, day):
     place = deploy()
     for name in (Path(name).stem for name in held() if "/management/commands/" in name and "/_" not in name):
-        run = place.run(f'"{day.python}" manage.py {name} --help')
-        FACTOR.demand(
-            not run.popen.returncode, f"`manage.py {name}` cannot be imported", "declare it: `uv add`", run.tail
-        )
+        run, what = place.run(f'"{day.python}" manage.py {name} --help'), f"`manage.py {name}` cannot be imported"
+        FACTOR.demand(not run.popen.returncode, what, "declare what it imports: `uv add`", run.tail)

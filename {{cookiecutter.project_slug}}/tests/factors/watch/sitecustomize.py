@@ -168,6 +168,7 @@ if "FACTORS_BUILD" in os.environ:
     sys.modules["brotli"] = None  # compressing takes four fifths of a build, and nothing here looks at it
 watch(os._Environ, "keys", "", None, copy)
 watch(os._Environ, "__getitem__", "variable", READERS, read)
+watch(os._Environ, "__setitem__", "change", READERS, lambda _, name, __: text(name))
 watch(os, "stat", "look", OPENERS, looked_at)
 watch(os, "uname", "hostname", NAMERS, lambda: "")
 for method in ("__getitem__", "__contains__", "__iter__", "__len__", "__eq__", "index", "count"):
