@@ -203,17 +203,16 @@ def busy_cores() -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("edits", [WORDS + HABITS + LIBRARIES, WITHOUT_THE_EXAMPLES], ids=["more", "less"])
-def test_correct_code_breaks_no_factor(edits: list[Edit], edited: Edited, libraries_of_teams: Path) -> None:
-    project = edited(edits)
+def test_correct_code_breaks_no_factor(edited: Edited, libraries_of_teams: Path) -> None:
+    project = edited(WORDS + HABITS + LIBRARIES)
     project.virtual_environment = libraries_of_teams
     failures, output = run_factors(project)
     assert not failures, output
 
 
 @pytest.mark.slow
-def test_busy_cores_break_no_factor(edited: Edited) -> None:
-    project = edited([])
+def test_busy_cores_break_no_factor_of_a_project_without_the_examples(edited: Edited) -> None:
+    project = edited(WITHOUT_THE_EXAMPLES)
     with busy_cores():
         failures, output = run_factors(project)
     assert not failures, output
