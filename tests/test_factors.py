@@ -12,10 +12,11 @@ EACH_ALONE=1 in the environment gives each breakage a project of its own and run
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from xml.etree import ElementTree
@@ -44,6 +45,7 @@ from generation import (
     project_python,
     run,
     user_environment,
+    wait_until,
 )
 
 FACTORS = TEMPLATE / PROJECT_DIRECTORY / "tests" / "factors"
@@ -142,9 +144,9 @@ def modules_for(group: list[Breakage], number: int) -> list[str]:
 
 
 def parameters() -> list[object]:
-    """Return the groups for pytest: the first of several breakages is for the quick part of the suite."""
+    """Return the groups for pytest: the smallest of several breakages is for the quick part of the suite."""
     found = groups()
-    quick = next((group for group in found if len(group) > 1), None)
+    quick = min((group for group in found if len(group) > 1), key=len, default=None)
     return [
         pytest.param(
             group,
@@ -206,6 +208,8 @@ def busy_cores() -> Iterator[None]:
 def test_correct_code_breaks_no_factor(edited: Edited, libraries_of_teams: Path) -> None:
     project = edited(WORDS + HABITS + LIBRARIES)
     project.virtual_environment = libraries_of_teams
+    with chdir(project.path), socket.socket(socket.AF_UNIX) as left:  # of a server that was killed
+        left.bind("left.sock")
     failures, output = run_factors(project)
     assert not failures, output
 
@@ -216,6 +220,16 @@ def test_busy_cores_break_no_factor_of_a_project_without_the_examples(edited: Ed
     with busy_cores():
         failures, output = run_factors(project)
     assert not failures, output
+
+
+def test_a_run_that_is_ended_leaves_no_process(edited: Edited) -> None:
+    project = edited([])
+    with TemporaryDirectory(prefix="f") as temporary:
+        factors = project.start("python", "-m", "pytest", "-q", "tests/factors", TMPDIR=temporary, **with_uv())
+        wait_until(lambda: processes_in(Path(temporary)), 60, lambda: "".join(factors.lines))
+        factors.popen.terminate()
+        factors.wait()
+        assert processes_in(Path(temporary)) == []
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ SETTINGS = settings.SETTINGS_MODULE  # while they are loaded: fixtures of other 
 SECONDS = 30.0  # until what must happen counts as missing
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 ALLOWED: dict[str, list[str]] = PYPROJECT.get("tool", {}).get("factors", {})
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that pytest ends what it started
 KEYS = {"programs", "variables", "files", "addresses", "writes", "pages", "ports", "debug-changes", "loggers"}
 
 
