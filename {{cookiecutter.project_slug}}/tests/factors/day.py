@@ -41,7 +41,7 @@ for use in uses:
 loggers = sorted(name for name in {*sys.modules, *logging.root.manager.loggerDict} if name.partition(".")[0] in own)
 for name in loggers:
     logging.getLogger(name).error("%s says %s", name, token)
-answer([loggers, work.enqueue("say", token), str(connection.settings_dict["NAME"])])
+answer([loggers, work.enqueue("say", f"{token}-done"), str(connection.settings_dict["NAME"])])
 """
 
 
