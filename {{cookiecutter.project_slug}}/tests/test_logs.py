@@ -10,9 +10,34 @@ from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
+from django.http import HttpResponse
 from django.test import Client
+from django.urls import path
 
 from config import logs
+
+
+def broken(request):
+    logging.getLogger("shop").info("before")
+    raise RuntimeError("broken")
+
+
+urlpatterns = [path("broken", broken), path("form", lambda request: HttpResponse())]
+
+
+def handler404(request, exception):
+    return HttpResponse(status=404)
+
+
+def handler500(request):
+    return HttpResponse(status=500)
+
+
+@pytest.fixture
+def no_other_pages(settings):
+    """Ask the pages above, without the project's own pages and middleware."""
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = ["config.logs.request_id_middleware", "django.middleware.csrf.CsrfViewMiddleware"]
 
 
 @pytest.fixture
@@ -59,7 +84,7 @@ def test_an_event_is_a_line_of_text(lines):
     assert re.fullmatch(r"\S+\+00:00 INFO shop \[-\] open", logged()[0])
 
 
-@pytest.mark.urls("tests.test_pages")
+@pytest.mark.usefixtures("no_other_pages")
 def test_every_line_of_a_request_has_its_id(client, lines):
     client.raise_request_exception = False
     logged = lines("json")
@@ -72,11 +97,12 @@ def test_every_line_of_a_request_has_its_id(client, lines):
     assert json.loads(logged()[-1])["request_id"] == "-"
 
 
+@pytest.mark.usefixtures("no_other_pages")
 def test_a_page_that_is_not_there_is_only_in_the_access_log(client, lines):
     logged = lines("json")
     assert client.get("/nowhere").status_code == 404
     assert logged() == []
-    assert Client(enforce_csrf_checks=True).post("/admin/login/").status_code == 403
+    assert Client(enforce_csrf_checks=True).post("/form").status_code == 403
     assert [json.loads(line)["logger"] for line in logged()] == ["django.security.csrf"]
 
 
