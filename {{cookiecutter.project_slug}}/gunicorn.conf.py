@@ -33,7 +33,7 @@ class Worker(ThreadWorker):
     """
 
     def set_accept_enabled(self, enabled: bool | None) -> None:
-        """Accept connections or not; the main loop's last call is with False, after SIGTERM has ended `alive`."""
+        """Accept connections or not. The main loop's last call comes after SIGTERM has set `alive` to False."""
         super().set_accept_enabled(enabled)
         if enabled or self.alive:
             return
@@ -92,7 +92,7 @@ keepalive = 100
 # Platforms kill 30 s after SIGTERM: https://devcenter.heroku.com/articles/dynos#graceful-shutdown-with-sigterm
 graceful_timeout = 2 if debug else 25
 
-# Proxies whose X-Forwarded-Proto is believed. By default gunicorn also believes the headers SCRIPT_NAME and PATH_INFO,
+# Proxies whose X-Forwarded-Proto is trusted. By default gunicorn also trusts the headers SCRIPT_NAME and PATH_INFO,
 # which change the requested path, and which few proxies remove from a client's request.
 forwarded_allow_ips = env.text("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
 forwarder_headers = ""

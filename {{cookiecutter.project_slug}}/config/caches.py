@@ -54,7 +54,7 @@ def _redis(url: str, verify: bool) -> Service:
     elif not parts.hostname:
         raise InvalidError("names no host")
     elif not re.fullmatch("/?|/[0-9]+", parts.path) or ("db=" in parts.query and parts.path.strip("/")):
-        raise InvalidError("has a database that is not one number")  # the client would take another in silence
+        raise InvalidError("has a database that is not one number")  # the client would silently take another
     try:
         ConnectionPool.from_url(url).make_connection()  # parses the options, without connecting
     except (RedisError, TypeError, ValueError):

@@ -1,6 +1,6 @@
 """DATABASE_URL becomes an entry of DATABASES: https://docs.djangoproject.com/en/6.1/ref/databases/.
 
-Checked here are the options that clients misunderstand, or do not name in their error at the first connection.
+Options are checked here when clients misunderstand them, or reject them at the first connection without their name.
 """
 
 import re
@@ -54,7 +54,7 @@ def _sqlite(url: str, parts: SplitResult, conn_max_age: int) -> Service:
 
 def _postgresql(url: str, hosts: list[SplitResult], conn_max_age: int) -> Service:
     require_client("psycopg", "psycopg[binary,pool]")
-    # The last is in milliseconds: a query to a host that is gone ends then, not after 15 minutes of TCP.
+    # tcp_user_timeout is in milliseconds: a query to a host that is gone fails after 15 s, not after 15 minutes.
     config = _parse(url, conn_max_age, {"connect_timeout": CONNECT_TIMEOUT, "tcp_user_timeout": 15_000})
     _check_server(config, hosts[0])
     if len(hosts) > 1:
@@ -71,13 +71,12 @@ def _postgresql(url: str, hosts: list[SplitResult], conn_max_age: int) -> Servic
 
 
 def _mysql(url: str, parts: SplitResult, conn_max_age: int) -> Service:
-    # PyMySQL, which passes all tests on MariaDB: mysqlclient has no wheel for Linux, and without a compiler, pkg-config
-    # and the headers of MariaDB it cannot be installed.
+    # PyMySQL passes all tests on MariaDB. mysqlclient has no wheel for Linux: it needs a compiler and headers.
     require_client("pymysql", "pymysql[rsa]")
     import pymysql
 
     pymysql.install_as_MySQLdb()
-    # Django stores times in UTC and compares them with the server's own, which would be in the server's zone.
+    # Django stores times in UTC, and compares them with the server's clock, which has the time zone of the session.
     utc = {"init_command": "SET time_zone = '+00:00'"}
     config = _parse(url, conn_max_age, {"connect_timeout": CONNECT_TIMEOUT, **utc})
     _check_server(config, parts)
@@ -85,7 +84,7 @@ def _mysql(url: str, parts: SplitResult, conn_max_age: int) -> Service:
     _check(options, "isolation_level", ("read uncommitted", "read committed", "repeatable read", "serializable"))
     _check(options, "ssl-mode", ("disabled", "preferred", "required", "verify_ca", "verify_identity"))
     mode = options.pop("ssl-mode", "preferred").lower()
-    if mode.startswith("verify") and "ssl" not in options:  # dj-database-url makes it of ssl-ca
+    if mode.startswith("verify") and "ssl" not in options:  # which dj-database-url makes of ssl-ca
         raise InvalidError("has an ssl-mode that needs a certificate: &ssl-ca=/path")
     if mode == "verify_ca":
         options["ssl"]["check_hostname"] = False

@@ -1,8 +1,8 @@
 """The answers to health probes: /livez says that the process works, /readyz that its backing services do too.
 
 Whatever runs the process restarts it when /livez fails, and sends it no requests while /readyz fails. Both are answered
-before host validation and the redirect to HTTPS, since probes ask for an address and not for a name. They need a free
-thread, as any page does: while slow clients hold them all, probes wait too, unless a proxy in front buffers requests.
+before host validation and the redirect to HTTPS, because probes ask for an address, not for a name. They need a free
+thread, as any page does: while slow clients hold all threads, probes wait, unless a proxy in front buffers requests.
 """
 
 import logging
@@ -23,9 +23,9 @@ TIMEOUT = 2.0
 
 
 class Probe:
-    """A check of a backing service, which raises what is wrong, in a background thread, one at a time.
+    """Runs a check of a backing service in a background thread, one check at a time.
 
-    A service that hangs holds this one thread, and those that answer requests for TIMEOUT at most.
+    A service that hangs holds that one thread; a request waits for TIMEOUT at most. The check raises what is wrong.
     """
 
     def __init__(self, name: str, check: Callable[[], None]) -> None:
@@ -48,7 +48,7 @@ class Probe:
         except TimeoutError:
             error = TimeoutError(f"no answer within {TIMEOUT:.0f} s")
         if error:
-            # The client's own words, which name the host but no password.
+            # The client's message, which names the host but no password.
             logger.warning("%s is not ready: %s: %s", self.name, type(error).__name__, " ".join(str(error).split()))
         return error
 

@@ -12,8 +12,8 @@ from django.views.static import serve
 # Uploaded documents, such as SVG and PDF, run no scripts and see no cookies of this site.
 SANDBOX: dict[str, Any] = {"default-src": [CSP.NONE], "sandbox": True}
 
-# Types that browsers show. All others are downloads, because the site's own policy allows its pages to run scripts and
-# styles that come from the site, and an upload does.
+# Types that browsers show. Everything else is a download: the policy of the site's pages allows scripts and styles from
+# the site itself, and uploads come from there.
 SHOWN = ("image/", "audio/", "video/", "application/pdf", "text/plain")
 
 

@@ -69,8 +69,8 @@ def parse_options(parts: SplitResult, known: set[str]) -> dict[str, str]:
 def parse_directory(url: str, usual: str) -> Path:
     """Return the directory of file:relative (to the project) or file:///absolute.
 
-    Raises InvalidError for one that is, holds or lies in the project: its files would be published or committed. Only
-    `usual` and what is below it may be there: neither git nor an image takes it.
+    Raises InvalidError for a directory that is, holds or lies in the project: its files would be published or
+    committed. `usual` and directories below it are allowed, because git and Docker ignore them.
     """
     parts = parse_url(url)
     if parts.netloc or parts.query or not parts.path.strip("/"):

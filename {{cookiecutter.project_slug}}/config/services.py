@@ -56,7 +56,7 @@ def mail(url: str) -> Service:
 
 
 def tasks(name: str) -> Service:
-    """Return what runs background tasks: immediate (the process that asks) or database (the worker)."""
+    """Return what runs background tasks: immediate (the process that enqueues them) or database (the worker)."""
     backends = {
         "immediate": ("django.tasks.backends.immediate.ImmediateBackend", "in the web process, at once"),
         "database": ("django_tasks_db.DatabaseBackend", "in the worker, through the database"),
@@ -64,7 +64,7 @@ def tasks(name: str) -> Service:
     if name not in backends:
         raise InvalidError(f"is not one of {', '.join(backends)}")
     backend, label = backends[name]
-    return Service({"BACKEND": backend, "QUEUES": []}, label)  # no list of queues: any name is one
+    return Service({"BACKEND": backend, "QUEUES": []}, label)  # an empty list allows every name
 
 
 def uploads(url: str) -> Service:

@@ -22,7 +22,7 @@ env = Env(os.environ)
 # Off unless the environment turns it on: https://docs.djangoproject.com/en/6.1/howto/deployment/checklist/
 DEBUG = env.boolean("DEBUG", default=False)
 
-# Only development may use the public key of .env.example.
+# With DEBUG on any key will do, even the public one of .env.example.
 _key = str if DEBUG else values.secret_key
 SECRET_KEY = env.parsed("SECRET_KEY", _key, example=secrets.token_urlsafe(50))
 SECRET_KEY_FALLBACKS = env.strings("SECRET_KEY_FALLBACKS", _key, default="", example=secrets.token_urlsafe(50))

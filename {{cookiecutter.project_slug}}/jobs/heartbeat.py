@@ -71,7 +71,7 @@ class HeartbeatThread(Thread):
 
     def run(self) -> None:
         # After an outage of the database, or a pause of the machine, every worker looks dead. So a worker judges
-        # the others only after its own heartbeats were in time for as long as the others have to record theirs.
+        # others only after its own heartbeats were in time for `dead_seconds`: by then all that live have recorded one.
         steady_seconds = 0.0
         while not self.stopped.wait(self.beat_seconds):
             try:

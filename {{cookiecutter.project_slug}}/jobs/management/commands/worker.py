@@ -41,7 +41,7 @@ def run_worker(interval: float, dead_seconds: float) -> None:
     delay = FIRST_DELAY
     while True:
         started = time.monotonic()
-        # A new one after each failure: a task that the last one left running is that of a dead worker.
+        # A new worker after each failure: a task that the last one left running counts as a dead worker's.
         worker = Worker(interval, dead_seconds)
         try:
             wait_for_migrations()
