@@ -10,7 +10,8 @@ from django.core.validators import validate_email
 
 from config.env import InvalidError
 
-# A name or an address. Underscores are no part of the standard, but names in private networks have them.
+# A name or an address. None and null come from programs that had no value. Underscores are not standard, but names in
+# private networks have them.
 _LABEL = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
 HOST = re.compile(rf"(?!none$|null$){_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 
