@@ -28,11 +28,11 @@ class Probe:
     A service that hangs holds that one thread; a request waits for TIMEOUT at most. The check raises what is wrong.
     """
 
-    def __init__(self, name: str, check: Callable[[], None]) -> None:
+    def __init__(self, name: str, check: Callable[[], object]) -> None:
         self.name = name
         self.check = check
         self.lock = Lock()
-        self.result: Future[None] | None = None
+        self.result: Future[object] | None = None
         self.deadline = 0.0
 
     def error(self) -> BaseException | None:
@@ -42,7 +42,6 @@ class Probe:
                 self.result, self.deadline = Future(), time.monotonic() + TIMEOUT
                 Thread(target=self._run, args=(self.result,), daemon=True).start()
             result, deadline = self.result, self.deadline
-        error: BaseException | None
         try:
             error = result.exception(timeout=max(0.0, deadline - time.monotonic()))
         except TimeoutError:
@@ -52,13 +51,11 @@ class Probe:
             logger.warning("%s is not ready: %s: %s", self.name, type(error).__name__, " ".join(str(error).split()))
         return error
 
-    def _run(self, result: Future[None]) -> None:
+    def _run(self, result: Future[object]) -> None:
         try:
-            self.check()
+            result.set_result(self.check())
         except Exception as error:
             result.set_exception(error)
-        else:
-            result.set_result(None)
 
 
 def check_database(alias: str = "default") -> None:
