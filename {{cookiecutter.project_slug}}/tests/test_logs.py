@@ -138,6 +138,27 @@ def test_an_access_line_leaves_out_the_query(lines):
     assert "s3cret" not in logged()[0]
 
 
+def test_an_access_line_passes_filters_and_levels_like_any_other(lines):
+    def slow(record: logging.LogRecord) -> bool:
+        return record.duration_ms > 100
+
+    def log(milliseconds: int) -> None:
+        request = {"REQUEST_METHOD": "GET", "RAW_URI": f"/{milliseconds}"}
+        logs.log_access(SimpleNamespace(status="200 OK", sent=0), request, timedelta(milliseconds=milliseconds))
+
+    logged = lines("json")
+    logs.access.addFilter(slow)
+    try:
+        log(50)
+        log(200)
+    finally:
+        logs.access.removeFilter(slow)
+    assert [json.loads(line)["path"] for line in logged()] == ["/200"]
+    logged = lines("json", "warning")
+    log(300)
+    assert "/300" not in str(logged())
+
+
 def test_an_answer_without_a_status_is_an_error(lines):
     logged = lines("json")
     answer = SimpleNamespace(status=None, sent=0)
