@@ -90,11 +90,12 @@ def left(day: Day, pids: set[str]) -> dict[str, tuple[str, str]]:
     """Return the files that processes wrote and did not remove: the factor of each, and words."""
     place, found = day.place, {}
     attached = (*(place.root / name for name in ("media", "mail")), Path("/dev"), Path("/proc"))
-    database = urlsplit(place.environment["DATABASE_URL"]).path[1:] or "nothing"
+    named = [value for value in (place.environment.get(name, "") for name in documented()) if {".", "/"} & set(value)]
+    named = tuple(value.partition("///")[2] or value for value in named)  # a file where a variable says is attached
     for event in day.events("write", "database"):
         path, name = Path(event["target"]), event["target"].removeprefix(f"{place.code}/")
         gone = not path.is_file() or path.suffix == ".pyc" or path.parent == place.root
-        if gone or str(path).startswith(database) or name in found or any(map(path.is_relative_to, attached)):
+        if gone or name.startswith(named) or name in found or any(map(path.is_relative_to, attached)):
             continue
         content, factor = path.read_bytes(), "VI Processes"
         if event["logs"] or f" says {day.token}".encode() in content:
@@ -194,16 +195,16 @@ read = {target for event, target, by in sitecustomize.SEEN if event == "variable
 found = {name: list(attempt(name, {})) or list(attempt(name, examples)) for name in candidates if name in read}
 urls = [[(name, value) for value, *_ in values if ":/" in value] for name, values in found.items()]
 urls = [dict(each[row % len(each)] for each in urls if each) for row in range(max(map(len, urls)))]
+switched = {name: values[0][0] for name, values in found.items() if values and values[0][0] in ("true", "false")}
 for name in [name for name in found if not found[name]]:
-    found[name] = next(filter(None, (list(attempt(name, beside)) for beside in urls)), [])
+    found[name] = next(filter(None, (list(attempt(name, beside)) for beside in [*urls, switched])), [])
 unused = [name for name in found if not found[name]]
 moved = {"DATABASES": [], "CACHES": []}
 for before, after in (each[1:] for values in found.values() for each in values):
     for setting, aliases in moved.items():
         entries, others = before.get(setting) or {}, after.get(setting) or {}
         aliases += [alias for alias in entries if entries[alias] != others.get(alias)]
-debug = [first, load({"DEBUG": "true"})]
-answer({"base": first, "debug": debug, "unused": unused, "moved": moved})
+answer({"base": first, "debug": [first, load({"DEBUG": "true"})], "unused": unused, "moved": moved})
 """
 
 

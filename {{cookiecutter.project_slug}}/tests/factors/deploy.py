@@ -135,7 +135,8 @@ class Process:
 
     @property
     def tail(self) -> str:
-        return "\n".join([*self.printed().splitlines()[-6:], *self.printed("err").splitlines()[-4:]])
+        lines = [*self.printed().splitlines()[-6:], *self.printed("err").splitlines()[-4:]]
+        return "\n".join(line[:500] for line in lines)
 
     def events(self, *kinds: str) -> list[dict[str, Any]]:
         lines = self.files.read_text().splitlines() if self.files.exists() else []

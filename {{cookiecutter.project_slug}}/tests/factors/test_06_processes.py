@@ -22,30 +22,27 @@ answer([gave, name])
 """
 # Each page after so many rounds; chance and the clock stand still, and what is kept in services is put back.
 REMEMBER = """
-import os, random, re, time
+import random, re
 from django.core.cache import caches
 from django.db import transaction
 from django.test import Client
 from django.urls import get_resolver
+from unittest.mock import patch
 get_resolver().url_patterns  # imports the views, as long as chance is chance
 clock = re.compile(rb"\\d{1,2}:\\d\\d(:\\d\\d(\\.\\d+)?)?|1[789]\\d{8}(\\.\\d+)?|\\d+(\\.\\d+)?\\s?m?s\\b")
-urandom, now = os.urandom, time.time
 def visit(path):
     client, chance = Client(raise_request_exception=False), random.Random(0)
     random.seed(0)
-    os.urandom, time.time = chance.randbytes, lambda: 1.7e9
-    random._urandom = chance.randbytes
     try:
         [cache.clear() for cache in caches.all(initialized_only=True)]
-        with transaction.atomic():
-            answer = client.get(path, secure=True, headers={"host": "localhost"})
-            transaction.set_rollback(True)
+        with patch("os.urandom", chance.randbytes), patch("random._urandom", chance.randbytes):
+            with patch("time.time", lambda: 1.7e9), transaction.atomic():
+                answer = client.get(path, secure=True, headers={"host": "localhost"})
+                transaction.set_rollback(True)
         body = b"" if answer.streaming else clock.sub(b"", answer.content)
         return [answer.status_code, answer.get("Location", ""), body.decode(errors="replace")]
     except Exception as error:
         return [type(error).__name__]
-    finally:
-        os.urandom, random._urandom, time.time = urandom, urandom, now
 answer([{path: visit(path) for path in pages} for _ in range(rounds)][-2:])
 """
 

@@ -34,5 +34,4 @@ def test_debug_changes_what_is_listed_and_nothing_else(deploy, variants):
     differ = [each for each in routes + more if (each in routes) != (each in more)]
     differ = [path for module, path in differ if not any(module.startswith(app.strip("'")) for app in toolbar)]
     found |= {"urlpatterns": f"the addresses {', '.join(differ)}"} if differ else {}
-    instead = "let a variable of its own decide, the same in development and production"
-    FACTOR.allow_only("debug-changes", found, "DEBUG changes more than it may", instead)
+    FACTOR.allow_only("debug-changes", found, "DEBUG changes more than it may", "let a variable of its own decide")
