@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from deploys import create_superuser, log_in
+from deploys import SUPERUSER, create_superuser, log_in
 from generation import (
     CHOICES,
     PROJECT_DIRECTORY,
@@ -284,3 +284,92 @@ def test_adding_a_token_takes_the_two_lines_that_are_shown(generate: Generate):
     refused = project.manage("check")
     assert refused.returncode != 0
     assert f"{name} is missing" in refused.stderr
+
+
+# docs/porting.md
+
+PORTING = (TEMPLATE / "docs/porting.md").read_text(encoding="utf-8")
+
+# What `startproject` and `startapp` leave to write: an app with a page, a table that knows its user, and a test.
+ORDERS = {
+    "models.py": """
+from django.conf import settings
+from django.db import models
+
+class Order(models.Model):
+    customer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+""",
+    "admin.py": """
+from django.contrib import admin
+from .models import Order
+
+admin.site.register(Order)
+""",
+    "urls.py": """
+from django.http import HttpResponse
+from django.urls import path
+
+urlpatterns = [path('', lambda request: HttpResponse('It works: %s' % request.user))]
+""",
+    "tests.py": """
+from django.test import TestCase
+
+class PageTest(TestCase):
+    def test_page(self):
+        self.assertContains(self.client.get('/'), 'AnonymousUser')
+""",
+}
+
+
+def make_existing(project: Project, shop: Path) -> None:
+    """Make a project as it was before there were templates, with a user in its database, and commit it."""
+
+    def run_all(*commands: str, directory: Path) -> None:
+        for command in commands:
+            result = project.run(*shlex.split(command), directory=directory, **SUPERUSER)
+            assert result.returncode == 0, result.stderr
+
+    run_all("django-admin startproject shop", directory=shop.parent)
+    run_all("python manage.py startapp orders", directory=shop)
+    for name, code in ORDERS.items():
+        (shop / "orders" / name).write_text(code)
+    with (shop / "shop/settings.py").open("a") as settings:
+        settings.write("INSTALLED_APPS += ['orders']\n")
+    (shop / ".gitignore").write_text("*.sqlite3\n__pycache__/\n")
+    run_all(
+        "python manage.py makemigrations orders",
+        "python manage.py migrate",
+        "python manage.py createsuperuser --noinput",
+        "git init --quiet",
+        "git add --all",
+        "git -c user.name=Ada -c user.email=ada@example.com commit --quiet --message Shop",
+        directory=shop,
+    )
+
+
+@pytest.mark.slow
+def test_an_existing_project_moves_in_as_its_page_says(user, hosted, generate: Generate, tmp_path: Path):
+    project, place = generate(), tmp_path / "place"
+    place.mkdir()
+    make_existing(project, place / "shop")
+    typist, output = user(place, **hosted), {}
+    for language, block in re.findall(r"(?ms)^```(console|diff)\n(.*?)^```$", PORTING):
+        for command in commands(block) if language == "console" else [f"git apply {TEMPLATE / 'docs/porting.md'}"]:
+            output[command] = [masked(line) for line in typist.type(command).output.splitlines()]
+    assert "No changes detected" in output["uv run honcho run python manage.py makemigrations --check --dry-run"]
+    plan = output["uv run honcho run python manage.py migrate --plan"]
+    assert {line.partition(".0")[0] for line in plan if ".0" in line} == {"django_tasks_database", "jobs"}
+    typist.type("uv run ruff check && uv run ruff format --check")
+    left = map(masked, typist.type("git status --short").output.splitlines())
+    settings = {f"shop/{name}.py" for name in ("__init__", "asgi", "settings", "urls", "wsgi")}
+    assert {line.removeprefix("D ") for line in left if line.startswith("D ")} == settings
+    project.path = typist.directory
+    ada = log_in(project.serve(**project.dotenv | {"PORT": str(free_port())}))
+    assert "It works: ada" in ada.get("/").text
+
+
+def test_what_the_page_about_moving_names_is_in_a_project(generate: Generate):
+    project = generate()
+    assert len(PORTING.splitlines()) < 115
+    files = re.findall(r"`((?:config|docs|tests)/[\w./]+|[\w.]+\.(?:py|toml|md)|Procfile\S*|\.env\S*)`", PORTING)
+    assert [name for name in files if name != "conftest.py" and not (project.path / name).exists()] == []
