@@ -1,8 +1,10 @@
 """gunicorn.conf.py: what an environment makes of the web process."""
 
+import gc
 import os
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,13 +19,21 @@ def config_of(monkeypatch):
         monkeypatch.setattr(os, "environ", environment)
         return runpy.run_path(str(CONFIG))
 
-    return run
+    yield run
+    gc.enable()
 
 
 def test_production_is_one_process_of_four_threads_on_every_interface(config_of):
     config = config_of()
     assert (config["bind"], config["workers"], config["threads"]) == ("0.0.0.0:8000", 1, 4)
     assert (config["preload_app"], config["reload"]) == (True, False)
+
+
+def test_workers_collect_garbage(config_of):
+    config = config_of()
+    assert not gc.isenabled()
+    config["post_fork"](SimpleNamespace(cfg=SimpleNamespace(preload_app=True)), None)
+    assert gc.isenabled()
 
 
 def test_development_is_one_process_that_reloads_on_this_machine(config_of):
