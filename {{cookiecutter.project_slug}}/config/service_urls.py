@@ -70,7 +70,7 @@ def parse_directory(url: str, usual: str) -> Path:
     """Return the directory of file:relative (to the project) or file:///absolute.
 
     Raises InvalidError for a directory that is, holds or lies in the project: its files would be published or
-    committed. `usual` and directories below it are allowed, because git and Docker ignore them.
+    committed. `usual` and directories below it are allowed, because git and builds ignore them.
     """
     parts = parse_url(url)
     if parts.netloc or parts.query or not parts.path.strip("/"):
