@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from deploys import migrate
-from generation import Process, Project, executable
-from pages import check_everything, command
+from generation import Process, Project
+from pages import check_everything
 from servers import PASSWORD, Redis
 from test_tasks import Queue
 
@@ -64,16 +64,7 @@ def worker(queue: Queue) -> Process:
 
 
 def test_the_project_is_green_with_the_recipe(project, redis):
-    check_everything(project, CELERY_BROKER_URL=redis.url("/1"))
-
-
-def test_the_factors_watch_the_worker_of_celery(project, redis):
-    tests = [
-        f"tests/factors/{name}" for name in ("test_08_concurrency.py", "test_09_disposability.py", "test_11_logs.py")
-    ]
-    run = ("run", "pytest", "-q", *tests)
-    result = command(project, executable("uv"), *run, seconds=600, CELERY_BROKER_URL=redis.url("/1"))
-    assert "skipped" not in result.stdout
+    check_everything(project, FACTORS_BROKER_URL=redis.url("/1"))
 
 
 def test_the_task_of_a_killed_worker_runs_again_on_another(queue):
