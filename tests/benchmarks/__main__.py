@@ -1,15 +1,16 @@
 """The command line of the benchmark."""
 
 import argparse
+import os
 import subprocess
+import sys
 import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.benchmarks import report
-from tests.benchmarks.gunicorn_values import VALUES
-from tests.benchmarks.lab import Lab, Skipped, machine
+from tests.benchmarks.lab import HIGHEST_LOAD, Lab, Skipped, machine
 from tests.benchmarks.measures import MEASURES, Measure
 
 RESULTS = Path(__file__).with_name("results")
@@ -29,51 +30,43 @@ def take(lab: Lab, measure: Measure) -> None:
         measure.skipped = "failed"
         print(f"\n{error}", flush=True)
     verdict = {True: "", False: "  MISSED", None: ""}[measure.met]
-    outcome = measure.skipped or f"{report.shown(measure)} {measure.goal and f'(goal {measure.goal})'}"
+    outcome = measure.skipped or f"{report.number(measure.result or 0)} {measure.goal and f'(goal {measure.goal})'}"
     print(f" {outcome}{verdict}  [{time.monotonic() - started:.0f} s]", flush=True)
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog=report.COMMAND, description="Measure a generated project.")
-    parser.add_argument("what", nargs="?", choices=["projects", "gunicorn"], default="projects")
     parser.add_argument("--quick", action="store_true", help="two short rounds, to try it out")
     parser.add_argument("--only", default="", metavar="WORD", help="measures whose name has WORD")
-    parser.add_argument("--rounds", type=int, default=0, help="of each measure (default: 5)")
-    parser.add_argument("--output", type=Path, help="default: results/, or nowhere with the above")
+    parser.add_argument("--peers", nargs="+", default=[], type=Path, metavar="DIR", help="sources of other projects")
     options = parser.parse_args()
-    rounds = options.rounds or (2 if options.quick else 5)
-    seconds = 1 if options.quick else 2
-    output = options.output
-    if output is None and not (options.quick or options.only or options.rounds):
-        output = RESULTS
+    load = os.getloadavg()[0]
+    print(f"Load of this machine in the last minute: {load:.2f}", flush=True)
+    if load > HIGHEST_LOAD:
+        sys.exit(f"It must be {HIGHEST_LOAD} or less: end what else runs here, and wait for two minutes.")
+    rounds, seconds = (2, 1) if options.quick else (5, 2)
     started = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="benchmarks-") as directory,
-        Lab(Path(directory), rounds, seconds) as lab,
+        Lab(Path(directory), rounds, seconds, [peer.resolve() for peer in options.peers]) as lab,
     ):
-        chosen = VALUES if options.what == "gunicorn" else MEASURES
-        measures = [measure for measure in chosen if options.only in measure.name]
+        measures = [measure for measure in MEASURES if options.only in measure.name]
         for measure in measures:
             take(lab, measure)
         facts = {
             "date": datetime.now(UTC).date().isoformat(),
             "rounds": rounds,
             "seconds": round(time.monotonic() - started),
+            "load": load,
             **machine(),
             "versions": lab.versions,
+            "peers": lab.adaptations,
         }
-        if options.what == "gunicorn":
-            print(f"\n{report.values_table(measures)}")
-            if output:
-                report.write_values(output, measures, facts)
-        else:
-            print(f"\n{report.table(measures)}")
-            if output:
-                report.write(output, measures, facts, lab.packages)
-            if output == RESULTS:
-                report.show(README, report.summary(measures, facts))
-        print(f"{facts['seconds']} s")
+        print(f"\n{report.table(measures)}\n{facts['seconds']} s")
+        if not (options.quick or options.only):
+            report.write(RESULTS, measures, facts, lab.packages)
+            report.show(README, report.summary(measures, facts))
 
 
 if __name__ == "__main__":

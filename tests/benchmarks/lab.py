@@ -34,7 +34,8 @@ LOGIN = "/admin/login/"
 SECONDS_TO_START = 30
 SECONDS_TO_STOP = 30
 
-GENERATED, STARTPROJECT, FUNCTION = "generated project", "startproject", "WSGI function"
+GENERATED, STARTPROJECT = "generated project", "startproject"
+HIGHEST_LOAD = 0.5  # of the last minute, before a benchmark starts
 
 
 class Skipped(Exception):
@@ -75,7 +76,7 @@ class Site:
 
     def run(self, *command: str) -> str:
         """Run a program in the project to its end; return what it printed."""
-        done = generation.run([*command], self.directory, self.environment)
+        done = generation.run([*command], self.directory, self.environment, seconds=600)
         if done.returncode:
             raise RuntimeError(f"{command} failed in {self.directory}:\n{done.stdout}{done.stderr}")
         return done.stdout
@@ -161,10 +162,12 @@ class Server:
         master = psutil.Process(self.process.pid)
         return [master, *master.children(recursive=True)]
 
-    def warm_up(self) -> None:
-        """Let every worker and thread have had some requests, each on a new connection."""
-        for _ in range(60):
-            self.get(LOGIN)
+    def work(self, seconds: float, requests: int) -> None:
+        """Load all workers for that long at least, and until they have answered that many requests."""
+        connections = 4 * THREADS
+        answered = self.load(LOGIN, seconds, connections=connections).requests
+        while answered < requests:
+            answered += self.load("/plain/", 1, connections=connections).requests
 
     def memory(self) -> float:
         """Return the proportional set size in MiB: what processes share counts once."""
@@ -206,7 +209,9 @@ class Server:
         )
         cpu = self.cpu_seconds() - before
         found = re.search(r"(\d+) requests in ([\d.]+)(m?s)", done.stdout)
-        if found is None or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
+        wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
+        expected = found and (found[1] if status >= 400 else "0")
+        if found is None or (wrong[1] if wrong else "0") != expected or "Socket errors" in done.stdout:
             raise RuntimeError(f"{path} of {self.site.name}:\n{done.stdout}")
         elapsed = float(found[2]) / (1000 if found[3] == "ms" else 1)
         return Load(int(found[1]), elapsed, cpu)
@@ -245,6 +250,8 @@ class Lab:
     directory: Path
     rounds: int
     seconds: float  # of load, each time
+    peers: list[Path] = field(default_factory=list)  # the sources of other projects
+    adaptations: list[str] = field(default_factory=list)  # of the peers
     progress: Any = print
     stack: ExitStack = field(default_factory=ExitStack)
 
@@ -319,11 +326,6 @@ class Lab:
             for package in found
         }
 
-    def on_disk(self) -> int:
-        """Return what the production environment as installed takes on this disk, in bytes."""
-        paths = [path for path in self.virtual_environment.rglob("*") if path.suffix != ".pyc"]
-        return sum(path.lstat().st_blocks * 512 for path in paths if path.name != "__pycache__")
-
     @cached_property
     def versions(self) -> dict[str, str]:
         """The versions that matter."""
@@ -371,20 +373,9 @@ class Lab:
 
     @cached_property
     def generated(self) -> Site:
-        """The generated project, released, with its own gunicorn.conf.py."""
-        return self.released("generated")
-
-    @cached_property
-    def unchecked(self) -> Site:
-        """The same, but it takes a connection for good without asking the database."""
-        return self.released("unchecked", '\nDATABASES["default"]["CONN_HEALTH_CHECKS"] = False\n')
-
-    def released(self, name: str, more: str = "") -> Site:
-        """Generate a project, with `more` settings, build it and release it."""
-        directory = self.generate(self.directory / name)
+        """The generated project, built and released, with its own gunicorn.conf.py."""
+        directory = self.generate(self.directory / "generated")
         self.add_to(directory, directory / "config/urls.py")
-        with (directory / "config/settings.py").open("a") as settings:
-            settings.write(more)
         environment = self.environment(self.postgresql.create_database())
         site = Site(GENERATED, directory, "config.settings", "config.wsgi", [], environment)
         site.run("python", "manage.py", "collectstatic", "--no-input")
@@ -407,21 +398,52 @@ class Lab:
         return site
 
     @cached_property
-    def function(self) -> Site:
-        """A function of three lines: the ceiling."""
-        directory = self.directory / "function"
-        directory.mkdir()
-        shutil.copy(ADDED / "benchmark_function.py", directory)
-        options = ["--worker-class", "gthread", "--threads", str(THREADS)]
-        environment = self.environment("sqlite:///unused")
-        return Site(FUNCTION, directory, "", "benchmark_function", options, environment)
+    def sites(self) -> list[Site]:
+        """startproject, the generated project, and the peers."""
+        from tests.benchmarks import peers
+
+        return [self.startproject, self.generated, *(peers.released(self, source) for source in self.peers)]
 
     def add_to(self, directory: Path, urls: Path) -> None:
-        """Add the benchmark's pages, tasks and programs to a project."""
-        for name in ("benchmark_pages.py", "benchmark_parts.py", "benchmark_tasks.py"):
+        """Add the benchmark's pages and tasks to a project."""
+        for name in ("benchmark_pages.py", "benchmark_tasks.py"):
             shutil.copy(ADDED / name, directory)
         with urls.open("a") as file:
             file.write("\nfrom benchmark_pages import urlpatterns as added\n\nurlpatterns += added\n")
+
+    def grown(self, site: Site, urls: int = 0, apps: int = 0) -> Site:
+        """Return a copy of a project that has so many more URLs, and apps with a model each."""
+        directory = site.directory.with_name(f"{site.directory.name}-{urls}-{apps}")
+        grown = Site(**vars(site) | {"directory": directory})
+        if directory.exists():
+            return grown
+        shutil.copytree(site.directory, directory, ignore=shutil.ignore_patterns(".venv"))
+        code = directory / site.settings.partition(".")[0]
+        with (code / "urls.py").open("a") as file:
+            file.write(MORE_URLS.format(urls))
+        with (code / "settings.py").open("a") as file:
+            file.write(f"\nINSTALLED_APPS += [f'grown{{number}}' for number in range({apps})]\n")
+        for number in range(apps):
+            app = directory / f"grown{number}"
+            app.mkdir()
+            (app / "__init__.py").touch()
+            (app / "models.py").write_text(MODEL)
+        return grown
+
+
+MORE_URLS = """
+from django.http import HttpResponse as Grown
+from django.urls import path as grown_path
+
+urlpatterns += [grown_path(f"grown/{{number}}/", lambda request: Grown(), name=f"g{{number}}") for number in range({})]
+"""
+MODEL = """from django.db import models
+
+
+class Thing(models.Model):
+    name = models.CharField(max_length=100)
+    added = models.DateTimeField(auto_now_add=True)
+"""
 
 
 def machine() -> dict[str, Any]:

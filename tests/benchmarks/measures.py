@@ -1,27 +1,25 @@
-"""The measures: each is a generator that takes one round after another and yields what it saw.
+"""The measures: each is a generator that takes one round after another and yields what it saw as a user would.
 
-In a round the sites take turns, so that what disturbs the machine disturbs both; the result is the
+In a round the sites take turns, so that what disturbs the machine disturbs all of them; the result is the
 median of the rounds' ratios (generated project by startproject, unless the measure says otherwise).
 """
 
 import json
 import os
 import re
+import resource
 import shutil
-import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import psycopg
 
 from tests import generation
 from tests.benchmarks.lab import (
-    FUNCTION,
     GENERATED,
     HEADERS,
     LOGIN,
@@ -31,6 +29,7 @@ from tests.benchmarks.lab import (
     Server,
     Site,
     Skipped,
+    database_setting,
 )
 
 Round = dict[str, float]
@@ -73,6 +72,17 @@ class Measure:
         return self.medians[self.of[0]]
 
     @property
+    def swing(self) -> tuple[float, float] | None:
+        """The lowest and the highest ratio of a round."""
+        ratios = [taken[self.of[0]] / taken[self.of[1]] for taken in self.rounds if self.is_ratio]
+        return (min(ratios), max(ratios)) if len(ratios) > 1 else None
+
+    def ratio_of(self, peer: str) -> float | None:
+        """The median of the rounds' ratios of a peer, where it took part."""
+        ratios = [taken[peer] / taken[self.of[1]] for taken in self.rounds if peer in taken and self.is_ratio]
+        return statistics.median(ratios) if ratios else None
+
+    @property
     def goal(self) -> str:
         """The goal in words."""
         if self.at_most is not None:
@@ -96,13 +106,12 @@ def measure(
     name: str,
     unit: str,
     of: tuple[str, ...] = (GENERATED, STARTPROJECT),
-    into: list[Measure] = MEASURES,
     **more: Any,
 ) -> Callable[[Callable[[Lab], Iterator[Round]]], Callable[[Lab], Iterator[Round]]]:
-    """Add the decorated generator to a list of measures."""
+    """Add the decorated generator to the measures."""
 
     def add(take: Callable[[Lab], Iterator[Round]]) -> Callable[[Lab], Iterator[Round]]:
-        into.append(Measure(name, unit, take, of, **more))
+        MEASURES.append(Measure(name, unit, take, of, **more))
         return take
 
     return add
@@ -119,141 +128,53 @@ def in_turn(number: int, *sites: Any) -> list[Any]:
 @measure(
     "exec to first 200",
     "s",
-    at_most=1.15,
-    price="django-tasks-db, which patches Django for its type hints (6 % of a start's "
-    "instructions), WhiteNoise's look at each file (2 %), and preloading, once a deploy.",
+    at_most=1.08,
+    price="django-tasks-db, which patches Django for its type hints, WhiteNoise's look at each file, and preloading.",
 )
 def first_page(lab: Lab) -> Iterator[Round]:
-    """From the start of gunicorn to the login page, which it has then imported everything for."""
-    sites = [lab.startproject, lab.generated]
-    for site in sites:  # the bytecode of the project's own modules is written
+    """From the start of gunicorn to the login page."""
+    return starts(lab, {site.name: site for site in lab.sites}, times=2)
+
+
+def starts(lab: Lab, sites: dict[str, Site], times: int = 1) -> Iterator[Round]:
+    """Start sites in turn."""
+    for site in sites.values():  # the bytecode of the project's own modules is written
         with site.served():
             pass
-    for number in lab.each_round(3):
+    for number in lab.each_round(times):
         taken = {}
-        for site in in_turn(number, *sites):
-            with site.served() as server:
-                taken[site.name] = server.seconds_to_start
-        yield taken
-
-
-@measure("exec to first 200 without bytecode, against with it", "s", ("without", "with"))
-def first_page_without_bytecode(lab: Lab) -> Iterator[Round]:
-    """What an image pays at each start whose build compiled nothing."""
-    for number in lab.each_round():
-        taken = {}
-        for name in in_turn(number, "with", "without"):
-            elsewhere = {
-                "PYTHONPYCACHEPREFIX": str(lab.home / "nothing"),
-                "PYTHONDONTWRITEBYTECODE": "1",
-            }
-            with lab.generated.served(**elsewhere if name == "without" else {}) as server:
+        for name in in_turn(number, *sites):
+            with sites[name].served() as server:
                 taken[name] = server.seconds_to_start
         yield taken
 
 
-OWN_MODULES = """
-import config.env, config.logs, config.services, config.settings
-import django; django.setup()
-import config.health, config.urls, accounts.admin, jobs.tasks, pages.views
-"""
+# Memory, after at least 10 s of load and 5,000 requests: earlier, garbage collection has not yet touched the objects
+# that the processes share.
 
 
-@measure("import of the project's own modules (`-X importtime`, self)", "ms", (GENERATED,), at_most=15)
-def own_imports(lab: Lab) -> Iterator[Round]:
-    """What the template adds to the import of Django and of its libraries."""
-    site = lab.generated
-    program = str(lab.compiled / "bin/python")
-    environment = site.environment | {"DJANGO_SETTINGS_MODULE": site.settings}
-    own = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| +(?:accounts|config|jobs|pages)\b", re.ASCII)
-    for _ in lab.each_round():
-        command = [program, "-X", "importtime", "-c", OWN_MODULES]
-        done = generation.run(command, site.directory, environment)
-        if done.returncode:
-            raise RuntimeError(done.stderr)
-        yield {GENERATED: sum(int(self_us) for self_us in own.findall(done.stderr)) / 1000}
-
-
-def parts(lab: Lab) -> Iterator[Round]:
-    """Time parts of the generated project by themselves."""
-    site = lab.generated
-    alone = Site(**vars(site) | {"environment": site.environment | {"DJANGO_SETTINGS_MODULE": site.settings}})
-    for _ in lab.each_round():
-        yield json.loads(alone.run("python", "benchmark_parts.py"))
-
-
-@measure(
-    "WhiteNoise's look at all files, at start",
-    "ms",
-    ("scan",),
-    price="once a process, so that no request looks for a file on the disk.",
-)
-def scan(lab: Lab) -> Iterator[Round]:
-    """Those of the admin above all."""
-    return parts(lab)
-
-
-@measure("a line of the access log, against gunicorn's own in the same format", "ms", ("line", "gunicorn's line"))
-def access_line(lab: Lab) -> Iterator[Round]:
-    """gunicorn collects some sixty values for each."""
-    return parts(lab)
-
-
-def dependency_import(module: str, price: str) -> None:
-    """Add a measure: what importing a dependency costs, with what it brings that was not there."""
-
-    @measure(f"import of {module}, with what only it needs", "ms", ("import",), price=price)
-    def take(lab: Lab) -> Iterator[Round]:
-        program = str(lab.compiled / "bin/python")
-        site = lab.generated
-        environment = site.environment | {"DJANGO_SETTINGS_MODULE": site.settings}
-        line = re.compile(rf"import time:\s+\d+ \|\s+(\d+) \| +{module}$", re.MULTILINE)
-        for _ in lab.each_round():
-            command = [program, "-X", "importtime", "-c", f"{OWN_MODULES}import whitenoise.middleware"]
-            found = line.findall(generation.run(command, site.directory, environment).stderr)
-            yield {"import": sum(map(int, found)) / 1000}
-
-
-dependency_import("django_stubs_ext", "django-tasks-db, the queue in the database, needs it for its type hints.")
-dependency_import("whitenoise.middleware", "static files without a web server in front.")
-dependency_import("dj_database_url", "every form that a DATABASE_URL may have.")
-
-
-# Memory
-
-
-def memory(lab: Lab, workers: int) -> Iterator[Round]:
-    """Memory of all processes after some requests, of which every worker had its share."""
-    for number in lab.each_round():
+def memory(lab: Lab, sites: dict[str, Site], workers: int, rounds: int) -> Iterator[Round]:
+    """Memory of all processes, under load, which takes long but swings little."""
+    for number in range(rounds):
         taken = {}
-        for site in in_turn(number, lab.startproject, lab.generated):
-            with site.served("--workers", str(workers)) as server:
-                server.warm_up()
-                taken[site.name] = server.memory()
+        for name in in_turn(number, *sites):
+            with sites[name].served("--workers", str(workers)) as server:
+                server.work(5 * lab.seconds, round(2500 * lab.seconds))
+                taken[name] = server.memory()
         yield taken
 
 
-@measure(
-    "memory, 1 worker",
-    "MiB (PSS)",
-    at_most=1.2,
-    price="the same libraries, and a master that shares the loaded project with one worker only.",
-)
-def memory_of_one(lab: Lab) -> Iterator[Round]:
-    """As most deploys start."""
-    return memory(lab, 1)
+def memory_of(workers: int, **goal: Any) -> None:
+    """Add a measure of memory with so many workers."""
+
+    @measure(f"memory under load, {workers} worker{'s'[: workers - 1]}", "MiB (PSS)", **goal)
+    def take(lab: Lab) -> Iterator[Round]:
+        return memory(lab, {site.name: site for site in lab.sites}, workers, 2)
 
 
-@measure("memory, 2 workers", "MiB (PSS)")
-def memory_of_two(lab: Lab) -> Iterator[Round]:
-    """What the second one adds."""
-    return memory(lab, 2)
-
-
-@measure("memory, 4 workers", "MiB (PSS)", at_most=0.6)
-def memory_of_four(lab: Lab) -> Iterator[Round]:
-    """As it grows: the generated project loads once and forks."""
-    return memory(lab, 4)
+memory_of(1, at_most=1.1, price="a master and a worker, which share the loaded project.")
+memory_of(2)
+memory_of(4, at_most=0.7)
 
 
 # Requests
@@ -272,78 +193,86 @@ def loads(
         yield taken
 
 
-@measure(
-    "login page",
-    "requests a CPU second",
-    at_least=0.95,
-    price="a line of JSON a request, for which gunicorn's own would cost as much, a request id in "
-    "every line and response, a Content-Security-Policy, and WhiteNoise's look for a static file.",
-)
-def login_page(lab: Lab) -> Iterator[Round]:
-    """With JSON access log, request ids, CSP and WhiteNoise; startproject logs nothing."""
-    with lab.startproject.served() as bare, lab.generated.served() as ours:
-        yield from loads(lab, {STARTPROJECT: bare, GENERATED: ours}, LOGIN, times=2)
+def page(name: str, path: str, status: int = 200, **more: Any) -> None:
+    """Add a measure of a page: the generated project logs each request as JSON, startproject logs none."""
+
+    @measure(name, "requests a CPU second", **more)
+    def take(lab: Lab) -> Iterator[Round]:
+        with ExitStack() as stack:
+            servers = {site.name: stack.enter_context(site.served()) for site in lab.sites}
+            yield from loads(lab, servers, path, times=2, status=status)
 
 
-@measure("login page, startproject with gunicorn's own access log", "requests a CPU second")
-def login_page_logged(lab: Lab) -> Iterator[Round]:
-    """The same with a line a request on both sides."""
-    logged = ("--access-logfile", "-")
-    with lab.startproject.served(*logged) as bare, lab.generated.served() as ours:
-        yield from loads(lab, {STARTPROJECT: bare, GENERATED: ours}, LOGIN)
+PRICE = "a line of JSON, a request id and a Content-Security-Policy for each request, and a look for a static file."
+page("login page", LOGIN, at_least=0.95, price=PRICE)
+page("page of one word", "/plain/", at_least=0.8, price=PRICE)
+page("page not found", "/nowhere/", 404, at_least=0.85, price=f"{PRICE} And a page in the site's own layout.")
 
 
-@measure("page of one word", "requests a CPU second")
-def plain_page(lab: Lab) -> Iterator[Round]:
-    """Where nothing hides what each request costs: log line, request id, headers."""
-    with lab.startproject.served() as bare, lab.generated.served() as ours:
-        yield from loads(lab, {STARTPROJECT: bare, GENERATED: ours}, "/plain/")
+def page_with_query(lab: Lab, seconds: int) -> Iterator[Round]:
+    """Compare a page with a query with startproject's, which keeps connections for so many seconds."""
+    site = lab.startproject
+    database = database_setting(site.environment["DATABASE_URL"]) | {"CONN_MAX_AGE": seconds}
+    kept = Site(**vars(site) | {"environment": site.environment | {"DATABASE": json.dumps(database)}})
+    with kept.served() as bare, lab.generated.served() as ours:
+        yield from loads(lab, {STARTPROJECT: bare, GENERATED: ours}, "/query/")
 
 
-@measure(
-    "page that waits 50 ms, against gunicorn's default of one worker with one thread",
-    "requests a second",
-    at_least=0.95 * THREADS,
-)
-def waiting_page(lab: Lab) -> Iterator[Round]:
-    """What threads are for."""
-    default = Site(**vars(lab.startproject) | {"options": ["--threads", "1"]})
-    with default.served() as bare, lab.generated.served() as ours:
-        servers = {STARTPROJECT: bare, GENERATED: ours}
-        yield from loads(lab, servers, "/wait/", "per_second", connections=4 * THREADS)
+@measure("page with a query, startproject as it is: a connection a request", "requests a CPU second")
+def page_with_new_connection(lab: Lab) -> Iterator[Round]:
+    """The CPU of PostgreSQL, which starts a process for each connection, comes on top."""
+    return page_with_query(lab, 0)
 
 
-def against_the_ceiling(lab: Lab, path: str) -> Iterator[Round]:
-    with lab.function.served() as function, lab.generated.served() as ours:
-        yield from loads(lab, {FUNCTION: function, GENERATED: ours}, path)
+@measure("page with a query, startproject with CONN_MAX_AGE = 60", "requests a CPU second")
+def page_with_kept_connection(lab: Lab) -> Iterator[Round]:
+    """Both keep connections; ours also notices one that a restart of the database has closed."""
+    return page_with_query(lab, 60)
 
 
-@measure("first page, against a WSGI function", "requests a CPU second", (GENERATED, FUNCTION))
-def first_page_load(lab: Lab) -> Iterator[Round]:
-    """Template, session and user included."""
-    return against_the_ceiling(lab, "/")
+# Threads and workers
 
 
-@measure("`/livez`, against a WSGI function", "requests a CPU second", (GENERATED, FUNCTION))
-def livez(lab: Lab) -> Iterator[Round]:
-    """What every platform asks every few seconds."""
-    return against_the_ceiling(lab, "/livez")
+def threads(what: str, path: str) -> None:
+    """Add a measure of a page with 5 threads against the 4 of gunicorn.conf.py."""
+
+    @measure(f"5 threads against 4, page that {what}", "requests a second", ("5", "4"))
+    def take(lab: Lab) -> Iterator[Round]:
+        with ExitStack() as stack:
+            servers = {count: stack.enter_context(lab.generated.served("--threads", count)) for count in ("4", "5")}
+            yield from loads(lab, servers, path, "per_second", connections=4 * THREADS)
+
+
+threads("waits 50 ms", "/wait/")
+threads("computes for 5 ms", "/compute/")
+threads("computes for 5 ms, has a query and waits 10 ms", "/mixed/")
+
+
+# Two processes of the server and wrk share two CPUs: 1.5 and not 2.
+@measure("2 workers against 1, login page", "requests a second", ("2", "1"), at_least=1.5)
+def two_workers(lab: Lab) -> Iterator[Round]:
+    """Another core is used."""
+    if (os.cpu_count() or 1) < 2:
+        raise Skipped("needs two CPUs")
+    with ExitStack() as stack:
+        servers = {count: stack.enter_context(lab.generated.served("--workers", count)) for count in ("2", "1")}
+        yield from loads(lab, servers, LOGIN, "per_second", connections=4 * THREADS)
 
 
 # Static files
 
 
-def static_file(lab: Lab, *, encoding: str, status: int = 200) -> Iterator[Round]:
+def static_file(lab: Lab, status: int = 200) -> Iterator[Round]:
     """Load a hashed file and the first page, which names it, in turn."""
     with lab.generated.served() as server:
         page = server.get("/")[2].decode()
         found = re.search(r'"(/static/style\.[0-9a-f]{12}\.css)"', page)
         if found is None:
             raise RuntimeError(f"the first page names no hashed file:\n{page}")
-        headers = {"Accept-Encoding": encoding}
+        headers = {"Accept-Encoding": "br"}
         answer = server.get(found[1], HEADERS | headers)[1]
-        if answer["Content-Encoding"] != encoding:
-            raise RuntimeError(f"{found[1]} comes as {answer['Content-Encoding']}, not as {encoding}")
+        if answer["Content-Encoding"] != "br":
+            raise RuntimeError(f"{found[1]} comes as {answer['Content-Encoding']}")
         if status == 304:
             headers["If-None-Match"] = answer["ETag"]
         for number in lab.each_round():
@@ -357,153 +286,52 @@ def static_file(lab: Lab, *, encoding: str, status: int = 200) -> Iterator[Round
             yield taken
 
 
-OF_THE_FIRST_PAGE: dict[str, Any] = {"of": ("file", "first page"), "at_least": 1}
-
-
-@measure("hashed file, gzip, against the first page", "requests a second", **OF_THE_FIRST_PAGE)
-def static_gzip(lab: Lab) -> Iterator[Round]:
-    """As tools fetch it."""
-    return static_file(lab, encoding="gzip")
-
-
-@measure("hashed file, Brotli, against the first page", "requests a second", **OF_THE_FIRST_PAGE)
+@measure("hashed file, Brotli, against the first page", "requests a second", ("file", "first page"), at_least=1)
 def static_brotli(lab: Lab) -> Iterator[Round]:
     """As browsers fetch it."""
-    return static_file(lab, encoding="br")
+    return static_file(lab)
 
 
-@measure("hashed file, 304, against the first page", "requests a second", **OF_THE_FIRST_PAGE)
+@measure("hashed file, 304, against the first page", "requests a second", ("file", "first page"), at_least=1)
 def static_not_modified(lab: Lab) -> Iterator[Round]:
     """As browsers ask again."""
-    return static_file(lab, encoding="br", status=304)
-
-
-# Database
-
-
-def page_with_query(lab: Lab, site: Site) -> Iterator[Round]:
-    """Compare a page that has a query with one that has none, plus the time of the query inside of a page."""
-    with site.served() as server, closing(server.connect()) as connection:
-
-        def query_ms() -> float:
-            connection.request("GET", "/query-time/", headers=HEADERS)
-            return 1000 * float(connection.getresponse().read())
-
-        for path in ("/plain/", "/query/"):
-            server.load(path, 1, connections=1)
-        for number in lab.each_round():
-            taken = {}
-            for path in in_turn(number, "/plain/", "/query/"):
-                taken[path] = 1000 / server.load(path, lab.seconds, connections=1).per_second
-            query = statistics.median(query_ms() for _ in range(round(100 * lab.seconds)))
-            yield {
-                "page with a query": taken["/query/"],
-                "page + query": taken["/plain/"] + query,
-                "page": taken["/plain/"],
-                "query": query,
-            }
-
-
-OF_A_QUERY = ("page with a query", "page + query")
-
-
-@measure(
-    "PostgreSQL: page with a query, against the page without it plus the query",
-    "ms",
-    OF_A_QUERY,
-    at_most=1.1,
-    price="the health check, one more round trip to the database before the first query of a request, is why a "
-    "restart of the database fails none; the next line is without it, and is Django's own.",
-)
-def page_with_checked_query(lab: Lab) -> Iterator[Round]:
-    """Connections are kept: the query is added, and the health check."""
-    return page_with_query(lab, lab.generated)
-
-
-@measure("PostgreSQL: the same with CONN_HEALTH_CHECKS off", "ms", OF_A_QUERY)
-def page_with_unchecked_query(lab: Lab) -> Iterator[Round]:
-    """Nothing but the query is added."""
-    return page_with_query(lab, lab.unchecked)
-
-
-@measure("PostgreSQL: page with a query", "ms")
-def page_with_query_bare(lab: Lab) -> Iterator[Round]:
-    """Django's own default opens a connection for each request."""
-    with lab.startproject.served() as bare, lab.generated.served() as ours:
-        servers = {STARTPROJECT: bare, GENERATED: ours}
-        for taken in loads(lab, servers, "/query/", "per_second", connections=1):
-            yield {name: 1000 / rate for name, rate in taken.items()}
-
-
-# Workers
-
-
-def workers(lab: Lab, more: int, fewer: int) -> Iterator[Round]:
-    """Load the login page of the generated project with more and fewer workers."""
-    with ExitStack() as stack:
-        counts = {f"{count} workers": count for count in (more, fewer)}
-        servers = {
-            name: stack.enter_context(lab.generated.served("--workers", str(count))) for name, count in counts.items()
-        }
-        yield from loads(lab, servers, LOGIN, "per_second", connections=4 * THREADS)
-
-
-# Two processes of the server and wrk share two CPUs: 1.5 and not 2.
-@measure("2 workers against 1, login page", "requests a second", ("2 workers", "1 workers"), at_least=1.5)
-def two_workers(lab: Lab) -> Iterator[Round]:
-    """Another core is used."""
-    if (os.cpu_count() or 1) < 2:
-        raise Skipped("needs two CPUs")
-    return workers(lab, 2, 1)
-
-
-@measure("4 workers against 2, login page", "requests a second", ("4 workers", "2 workers"))
-def four_workers(lab: Lab) -> Iterator[Round]:
-    """On four cores as from one to two; on two nothing can be gained."""
-    return workers(lab, 4, 2)
+    return static_file(lab, status=304)
 
 
 # Stop
 
 
-def stop(lab: Lab, *, connected: bool) -> Iterator[Round]:
-    """From SIGTERM to the exit of an idle server."""
-    for number in lab.each_round():
-        taken = {}
-        for site in in_turn(number, lab.startproject, lab.generated):
-            with site.served() as server, closing(server.connect()) as connection:
-                server.warm_up()
+def stop(name: str, at_most: float, connected: bool) -> None:
+    """Add a measure: from SIGTERM to the exit of an idle server."""
+
+    @measure(f"SIGTERM to exit, {name}", "s", (GENERATED,), at_most=at_most)
+    def take(lab: Lab) -> Iterator[Round]:
+        for _ in lab.each_round():
+            with lab.generated.served() as server, closing(server.connect()) as connection:
                 if connected:
                     connection.request("GET", LOGIN, headers=HEADERS)
                     connection.getresponse().read()
-                taken[site.name] = server.stop()
-        yield taken
+                yield {GENERATED: server.stop()}
 
 
-@measure("SIGTERM to exit, no connection open", "s", (GENERATED,), at_most=1)
-def stop_idle(lab: Lab) -> Iterator[Round]:
-    """Nobody there."""
-    return stop(lab, connected=False)
-
-
-@measure("SIGTERM to exit, one connection kept alive", "s", (GENERATED,), at_most=3)
-def stop_connected(lab: Lab) -> Iterator[Round]:
-    """A proxy keeps its connections."""
-    return stop(lab, connected=True)
+stop("no connection open", 1, connected=False)
+stop("one connection kept alive", 3, connected=True)
 
 
 # Tasks
 
 
-def tasks(lab: Lab, url: Callable[[Site], str]) -> Iterator[Round]:
-    """Run the same queue with our worker and with the library's, each in its own project."""
+@measure("tasks, PostgreSQL, against the library's own worker and settings", "tasks a second", at_least=0.95)
+def tasks(lab: Lab) -> Iterator[Round]:
+    """A kept connection against one for each task; each worker in its own project."""
     workers = {
         GENERATED: (lab.generated, ["python", "manage.py", "worker"]),
         STARTPROJECT: (lab.startproject, ["python", "manage.py", "db_worker"]),
     }
     sites = {}
     for name, (site, command) in workers.items():
-        site = site.with_database(url(site), TASKS="database", DJANGO_SETTINGS_MODULE=site.settings)
+        url = lab.postgresql.create_database()
+        site = site.with_database(url, TASKS="database", DJANGO_SETTINGS_MODULE=site.settings)
         site.run("python", "manage.py", "migrate")
         sites[name] = (site, command)
     count = round(100 * lab.seconds)
@@ -517,77 +345,30 @@ def tasks(lab: Lab, url: Callable[[Site], str]) -> Iterator[Round]:
         yield taken
 
 
-RESULTS = "django_tasks_database_dbtaskresult"
-
-
-def query(url: str, sql: str) -> list[tuple[Any, ...]]:
-    """Return the rows that a statement gives, if it gives any."""
-    if url.startswith("sqlite:///"):
-        connection: Any = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20)
-    else:
-        connection = psycopg.connect(url)
-    with closing(connection), connection:
-        cursor = connection.execute(sql)
-        return cursor.fetchall() if cursor.description else []
-
-
 def tasks_a_second(url: str, count: int) -> float:
     """Wait until the queue is empty, and empty the table; return how fast it went, by its times."""
     deadline = time.monotonic() + 60
-    done = f"SELECT started_at, finished_at FROM {RESULTS} WHERE status = 'SUCCESSFUL'"  # noqa: S608
-    while len(rows := query(url, done)) < count:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{len(rows)} of {count} tasks ran in a minute")
-        time.sleep(0.2)
-    query(url, f"DELETE FROM {RESULTS}")  # noqa: S608
-    times = [datetime.fromisoformat(str(value)).timestamp() for row in rows for value in row]
-    return count / (max(times) - min(times))
-
-
-@measure("tasks, SQLite, against the library's own worker and settings", "tasks a second", at_least=0.95)
-def tasks_on_sqlite(lab: Lab) -> Iterator[Round]:
-    """WAL against Django's default."""
-    return tasks(lab, lambda site: f"sqlite:///{site.directory / 'tasks.sqlite3'}")
-
-
-@measure(
-    "tasks, PostgreSQL, against the library's own worker and settings",
-    "tasks a second",
-    at_least=0.95,
-)
-def tasks_on_postgresql(lab: Lab) -> Iterator[Round]:
-    """A kept connection against one for each task."""
-    return tasks(lab, lambda site: lab.postgresql.create_database())
+    sql = "SELECT count(*), min(started_at), max(finished_at) FROM django_tasks_database_dbtaskresult"
+    with psycopg.connect(url, autocommit=True) as connection:
+        while (row := connection.execute(f"{sql} WHERE status = 'SUCCESSFUL'").fetchone()) and row[0] < count:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{row[0]} of {count} tasks ran in a minute")
+            time.sleep(0.2)
+        connection.execute("DELETE FROM django_tasks_database_dbtaskresult")
+    _, started, finished = row
+    return count / (finished - started).total_seconds()
 
 
 # Generation
 
 
-@measure(
-    "generation, against twice startproject plus Cookiecutter's own start",
-    "s",
-    ("generation", "2 startprojects + start"),
-    at_most=1,
-)
+@measure("generation with the default answers", "s", ("seconds",), at_most=1)
 def generation_time(lab: Lab) -> Iterator[Round]:
-    """With the default answers, from a copy of the template."""
-    programs = {"PATH": f"{lab.compiled / 'bin'}{os.pathsep}{lab.user['PATH']}"}
+    """From a copy of the template."""
     for number in lab.each_round():
-        directory = lab.directory / f"generation{number}"
-        taken = {}
-        for name in in_turn(number, "generation", "startproject", "start"):
-            started = time.perf_counter()
-            if name == "generation":
-                lab.generate(directory)
-            elif name == "start":
-                generation.cookiecutter(lab.template, lab.home, "--version")
-            else:
-                bare = lab.directory / f"bare{number}"
-                bare.mkdir()
-                command = ["django-admin", "startproject", "bare", "."]
-                generation.run(command, bare, lab.user | programs)
-            taken[name] = time.perf_counter() - started
-        yield taken | {"2 startprojects + start": 2 * taken["startproject"] + taken["start"]}
+        started = time.perf_counter()
+        lab.generate(lab.directory / f"generation{number}")
+        yield {"seconds": time.perf_counter() - started}
 
 
 @measure("keystroke to first page: generate, install, migrate, serve", "s", ("seconds",), at_most=15)
@@ -614,15 +395,67 @@ def keystroke_to_first_page(lab: Lab) -> Iterator[Round]:
         shutil.rmtree(directory)
 
 
-@measure("tests of the generated project", "s", ("seconds",))
-def project_tests(lab: Lab) -> Iterator[Round]:
-    """All of them, on SQLite; once."""
-    project = lab.install_once()
-    started = time.perf_counter()
-    done = generation.run(["uv", "run", "--offline", "pytest", "-q"], project, lab.user, seconds=300)
-    if done.returncode:
-        raise RuntimeError(done.stdout)
-    yield {"seconds": time.perf_counter() - started}
+# Growth: what 1,000 URLs or 40 apps add
+
+
+GROWTH = {"1,000 URLs": {"urls": 1000}, "40 apps": {"apps": 40}}
+
+
+def added(lab: Lab, what: str, take: Callable[[dict[str, Site]], Iterator[Round]]) -> Iterator[Round]:
+    """Take rounds of both projects as they are and grown; yield the differences."""
+    both = (lab.startproject, lab.generated)
+    sites = {site.name: site for site in both} | {
+        f"grown {site.name}": lab.grown(site, **GROWTH[what]) for site in both
+    }
+    for taken in take(sites):
+        yield {site.name: taken[f"grown {site.name}"] - taken[site.name] for site in both}
+
+
+def cpu_seconds(site: Site, *command: str) -> float:
+    """Return the seconds of CPU that a command takes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    site.run(*command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def growth(what: str) -> None:
+    """Add the measures of what so much more code adds."""
+
+    @measure(f"{what} more: start", "s")
+    def start(lab: Lab) -> Iterator[Round]:
+        return added(lab, what, lambda sites: starts(lab, sites))
+
+    @measure(f"{what} more: `manage.py check`", "s of CPU")
+    def checks(lab: Lab) -> Iterator[Round]:
+        def take(sites: dict[str, Site]) -> Iterator[Round]:
+            for number in lab.each_round():
+                yield {
+                    name: cpu_seconds(sites[name], "python", "manage.py", "check") for name in in_turn(number, *sites)
+                }
+
+        return added(lab, what, take)
+
+    @measure(f"{what} more: memory under load, 1 worker", "MiB (PSS)")
+    def more_memory(lab: Lab) -> Iterator[Round]:
+        return added(lab, what, lambda sites: memory(lab, sites, 1, 1))
+
+
+for more in GROWTH:
+    growth(more)
+
+
+@measure("factor tests with 1,000 URLs and 40 apps, against without", "s", ("grown", "as generated"))
+def factors(lab: Lab) -> Iterator[Round]:
+    """They run in the user's own CI; once."""
+    project = Site("development", lab.install_once(), "config.settings", "", [], lab.user | {"UV_OFFLINE": "1"})
+    taken = {}
+    for name, site in {"as generated": project, "grown": lab.grown(project, urls=1000, apps=40)}.items():
+        site.run("uv", "sync")
+        started = time.perf_counter()
+        site.run("uv", "run", "pytest", "-q", "tests/factors")
+        taken[name] = time.perf_counter() - started
+    yield taken
 
 
 # Size
@@ -638,16 +471,3 @@ def packages(lab: Lab) -> Iterator[Round]:
 def size(lab: Lab) -> Iterator[Round]:
     """As installed, without the bytecode that the first start adds."""
     yield {"megabytes": sum(lab.packages.values()) / 1e6}
-
-
-@measure("size of the production environment as `du` counts it", "MB", ("megabytes",))
-def size_on_disk(lab: Lab) -> Iterator[Round]:
-    """In blocks of this file system, with directories: Django's 2,000 of translations above all."""
-    yield {"megabytes": lab.on_disk() / 1e6}
-
-
-@measure("size of the production environment with bytecode for all of it", "MB", ("megabytes",))
-def size_compiled(lab: Lab) -> Iterator[Round]:
-    """More than any start writes, as most modules are never imported."""
-    files = [path for path in lab.compiled.rglob("*") if path.is_file() and not path.is_symlink()]
-    yield {"megabytes": sum(path.stat().st_size for path in files) / 1e6}

@@ -1,4 +1,4 @@
-"""Pages that the benchmark adds to both projects: nothing, a query, something that takes 50 ms, or 2 s."""
+"""Pages that the benchmark adds to every project."""
 
 import time
 
@@ -24,25 +24,23 @@ def wait(request: HttpRequest) -> HttpResponse:
     return HttpResponse("waited")
 
 
-def slow(request: HttpRequest) -> HttpResponse:
-    """Answer as a page does that makes a report."""
-    time.sleep(2)
-    return HttpResponse("done")
+def compute(request: HttpRequest) -> HttpResponse:
+    """Answer after some 5 ms of the CPU, which one thread at a time has."""
+    return HttpResponse(str(sum(number * number for number in range(60_000))))
 
 
-def query_time(request: HttpRequest) -> HttpResponse:
-    """Answer how many seconds the query took, on a connection that is open and was found well before."""
-    connection.ensure_connection()
-    connection.close_if_health_check_failed()
-    started = time.perf_counter()
-    get_user_model().objects.count()
-    return HttpResponse(str(time.perf_counter() - started))
+def mixed(request: HttpRequest) -> HttpResponse:
+    """Compute, ask the database, and wait 10 ms for another service."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    time.sleep(0.01)
+    return compute(request)
 
 
 urlpatterns = [
     path("plain/", plain),
     path("query/", query),
-    path("query-time/", query_time),
     path("wait/", wait),
-    path("slow/", slow),
+    path("compute/", compute),
+    path("mixed/", mixed),
 ]
