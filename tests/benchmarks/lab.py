@@ -122,7 +122,7 @@ class Site:
             while not server.answers():
                 if process.poll() is not None or time.perf_counter() > started + SECONDS_TO_START:
                     raise RuntimeError(f"{self.name} does not start:\n{self.log.read_text()}")
-                time.sleep(0.001)
+                time.sleep(0.002)
             server.seconds_to_start = time.perf_counter() - started
             yield server
 

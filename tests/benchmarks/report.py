@@ -12,19 +12,9 @@ COMMAND = "uv run python -m tests.benchmarks"
 
 def number(value: float) -> str:
     """Return a number with three digits that mean something."""
-    if value >= 100:
+    if value >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def shown(measure: Measure) -> str:
-    """Return the result with its unit, if it is more than a ratio."""
-    if measure.result is None:
-        return "-"
-    value = number(measure.result)
-    if measure.is_ratio or not measure.unit:
-        return value.removesuffix(".00") if not measure.is_ratio else value
-    return f"{value} {measure.unit}"
 
 
 def as_json(measures: list[Measure], facts: dict[str, Any]) -> str:
@@ -50,7 +40,7 @@ def table(measures: list[Measure]) -> str:
     took_part = [key for measure in measures for taken in measure.rounds[:1] for key in taken]
     peers = [peer for peer in PEERS if peer in took_part]
     lines = [
-        "| measure | unit | generated | compared with | ratio, median of the rounds | lowest, highest round | goal | |"
+        "| measure | unit | measured | compared with | ratio, median of the rounds | lowest, highest round | goal | |"
         f"{''.join(f' {peer} |' for peer in peers)}",
         f"|---|---|--:|--:|--:|--:|--:|---|{'--:|' * len(peers)}",
     ]
