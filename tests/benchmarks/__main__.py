@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.benchmarks import report
 from tests.benchmarks.lab import HIGHEST_LOAD, Lab, Skipped, machine
 from tests.benchmarks.measures import MEASURES, Measure
+from tests.benchmarks.peers import known
 
 RESULTS = Path(__file__).with_name("results")
 README = Path(__file__).parents[2] / "README.md"
@@ -39,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=report.COMMAND, description="Measure a generated project.")
     parser.add_argument("--quick", action="store_true", help="two short rounds, to try it out")
     parser.add_argument("--only", default="", metavar="WORD", help="measures whose name has WORD")
-    parser.add_argument("--peers", nargs="+", default=[], type=Path, metavar="DIR", help="sources of other projects")
+    parser.add_argument("--peers", nargs="+", default=[], type=known, metavar="DIR", help="sources of other projects")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     print(f"Load of this machine in the last minute: {load:.2f}", flush=True)
@@ -49,7 +50,7 @@ def main() -> None:
     started = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="benchmarks-") as directory,
-        Lab(Path(directory), rounds, seconds, [peer.resolve() for peer in options.peers]) as lab,
+        Lab(Path(directory), rounds, seconds, options.peers) as lab,
     ):
         measures = [measure for measure in MEASURES if options.only in measure.name]
         for measure in measures:

@@ -1,5 +1,6 @@
 """Other projects beside ours, from their sources; what is changed to run them here is listed with the results."""
 
+import argparse
 import re
 import shutil
 import sys
@@ -9,17 +10,23 @@ from tests import generation
 from tests.benchmarks.lab import HOST, SECRET_KEY, THREADS, Lab, Site
 
 
+def known(directory: str) -> Path:
+    """Return the directory of a source, for the command line."""
+    path = Path(directory).resolve()
+    if not any((path / evidence).exists() for evidence, _ in PEERS.values()):
+        raise argparse.ArgumentTypeError(f"{directory} is not the source of {' or '.join(PEERS)}")
+    return path
+
+
 def released(lab: Lab, source: Path) -> Site:
     """Return the project whose source is in a directory, built and released."""
-    for name, (evidence, build) in PEERS.items():
-        if (source / evidence).exists():
-            print(f"({name}) ", end="", flush=True)
-            site = build(lab, source, name)
-            lab.add_to(site.directory, site.directory / f"{site.settings.partition('.')[0]}/urls.py")
-            site.run("python", "manage.py", "collectstatic", "--no-input")
-            site.run("python", "manage.py", "migrate")
-            return site
-    raise RuntimeError(f"{source}: not the source of {' or '.join(PEERS)}")
+    name, build = next((name, build) for name, (evidence, build) in PEERS.items() if (source / evidence).exists())
+    print(f"({name}) ", end="", flush=True)
+    site = build(lab, source, name)
+    lab.add_to(site.directory, site.directory / f"{site.settings.partition('.')[0]}/urls.py")
+    site.run("python", "manage.py", "collectstatic", "--no-input")
+    site.run("python", "manage.py", "migrate")
+    return site
 
 
 def edit(path: Path, *changes: tuple[str, str]) -> None:
