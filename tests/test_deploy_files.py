@@ -264,7 +264,7 @@ def test_compose_runs_every_process_and_what_it_needs(project: Project, answers)
         assert service["environment"].keys() - known == set()
         assert service["environment"]["SECRET_KEY"] == project.dotenv["SECRET_KEY"]  # from .env
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
-        assert service["stop_grace_period"] == "30s"
+        assert (service["stop_grace_period"], service["init"]) == ("30s", True)
     assert project.dotenv["SECRET_KEY"] not in (project.path / "compose.yaml").read_text()
 
 
