@@ -250,7 +250,7 @@ def test_compose_runs_every_process_and_what_it_needs(project: Project, answers)
     services = json.loads(check([compose, "config", "--format", "json"], project))["services"]
     commands = dict(re.findall(r"(?m)^(\w+): (.+)$", (project.path / "Procfile").read_text()))
     ours = {name: services.pop(name) for name in commands}
-    del services["caddy"]  # test_front_door.py
+    assert services.pop("caddy")["mem_limit"] == str(512 * 1024**2)  # the rest: test_front_door.py
     assert {name: " ".join(ours[name]["command"]) for name in ours} == commands
     assert services.keys() == {"database", "cache"} - ({"database"} if answers["database"] == "sqlite" else set())
     assert all("healthcheck" in service for service in services.values())
@@ -259,12 +259,15 @@ def test_compose_runs_every_process_and_what_it_needs(project: Project, answers)
     for name in ("web", "worker"):
         how = ours[name]["depends_on"]["release"]["condition"]
         assert how == "service_completed_successfully"
+    assert all(ours[name]["healthcheck"]["disable"] for name in ("release", "worker"))  # they have no port
     known = variables((project.path / ".env.example").read_text())
     for service in ours.values():
         assert service["environment"].keys() - known == set()
         assert service["environment"]["SECRET_KEY"] == project.dotenv["SECRET_KEY"]  # from .env
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
-        assert (service["stop_grace_period"], service["init"]) == ("30s", True)
+        assert (service["stop_grace_period"], service["init"], service["tmpfs"]) == ("30s", True, ["/tmp"])  # noqa: S108
+        given = service["environment"]
+        assert (given["TASKS"], given["SECURE_SSL_REDIRECT"]) == ("database", "false")  # Caddy redirects
     assert project.dotenv["SECRET_KEY"] not in (project.path / "compose.yaml").read_text()
 
 
@@ -362,6 +365,7 @@ def test_the_environment_of_kubernetes_is_the_contract(cluster: Cluster):
         assert spec["enableServiceLinks"] is False
     (rule,) = cluster.resources["Ingress/web"]["spec"]["rules"]
     assert config["data"]["ALLOWED_HOSTS"] == rule["host"]
+    assert config["data"]["TASKS"] == "database"
 
 
 def test_the_environment_of_kubernetes_is_one_to_start_with(generate: Generate):
@@ -410,6 +414,8 @@ def test_a_rolling_update_loses_no_request(cluster: Cluster):
     drain = web["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert drain > web["readinessProbe"]["periodSeconds"]
     assert pod["terminationGracePeriodSeconds"] > drain + graceful
+    worker = cluster.resources["Deployment/worker"]["spec"]["template"]["spec"]
+    assert worker["terminationGracePeriodSeconds"] >= 60  # for the running task
     paths = {probe: web[f"{probe}Probe"]["httpGet"]["path"] for probe in ("liveness", "readiness", "startup")}
     assert paths == {"liveness": "/livez", "readiness": "/readyz", "startup": "/livez"}
     health = cluster.files["config/health.py"]
