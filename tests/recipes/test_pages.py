@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from generation import PROJECT_DIRECTORY, TEMPLATE, Answers, name_of, original
-from pages import NAMES, PAGES, apply_diffs, command, commands, take
+from pages import NAMES, PAGES, apply_diffs, apply_recipe, check_everything, command, commands, take
 
 ANSWERS: list[Answers] = [
     {"database": "postgresql", "media_storage": "disk", "deploy": "procfile"},
@@ -62,3 +62,12 @@ def test_a_page_applies_alone_without_a_merge(shared, template, tmp_path, name):
     for number, answers in enumerate(ANSWERS):
         project = take(original(shared, template, **answers), tmp_path / str(number))
         command(project, "git", "apply", str(PAGES / f"{name}.md"))
+
+
+@pytest.mark.recipes
+def test_a_project_with_all_pages_is_green(shared, template, tmp_path, redis):
+    project = take(original(shared, template, database="sqlite"), tmp_path)
+    # After the page of PostgreSQL, commands need a server that runs: it comes last.
+    for name in sorted(NAMES, key="postgres-in-development".__eq__):
+        apply_recipe(project, name)
+    check_everything(project, FACTORS_BROKER_URL=redis.url("/2"))
