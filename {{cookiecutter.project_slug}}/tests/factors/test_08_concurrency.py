@@ -22,8 +22,8 @@ ENQUEUE = "from tests.factors import work\n[work.enqueue('meet', directory, name
 
 
 def settled(count):
-    last = -1
-    while last != (last := count()) or not last:  # until it is not 0 and stays the same
+    last, deadline = -1, time.monotonic() + SECONDS
+    while last != (last := count()) or (not last and time.monotonic() < deadline):  # until it is not 0, and stays
         time.sleep(0.7)
     return last
 
