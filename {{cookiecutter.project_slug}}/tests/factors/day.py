@@ -165,7 +165,6 @@ sqlite:////elsewhere/another.sqlite3 postgres://user:password@elsewhere:5432/ano
 mysql://user:password@elsewhere:3306/another rediss://elsewhere:6379/1 memcached://elsewhere:11211
 smtp://elsewhere:25 file:///elsewhere s3://elsewhere?region=eu-central-1 amqp://elsewhere""".split()  # noqa: SIM905
 KEPT = ("DEBUG", "SECRET_KEY", "DATABASE_URL", "ALLOWED_HOSTS", "PORT", "GUNICORN_CMD_ARGS")
-ELSEWHERE = {"PORT", "WEB_CONCURRENCY", "WEB_THREADS"}  # VII and VIII look at what these change
 LOAD = """
 import importlib, os, runpy, sys
 import sitecustomize
@@ -210,7 +209,7 @@ answer({"base": first, "debug": [first, load({"DEBUG": "true"})], "unused": unus
 
 def load_variants(place: Place) -> SimpleNamespace:
     """Return the settings, the variables that change none, the aliases that one moves, and what loading them did."""
-    names = documented().keys() - ELSEWHERE
+    names = documented().keys() - {"PORT", "WEB_CONCURRENCY", "WEB_THREADS"}  # VII and VIII look at what these change
     words = {name: [word.strip("(),.:;`'") for word in documented()[name][2].split()] for name in names}
     values = {name: list(filter(None, dict.fromkeys([documented()[name][1], *VALUES, *words[name]]))) for name in words}
     examples = {name: value for name, (_, value, _) in documented().items() if name not in KEPT}

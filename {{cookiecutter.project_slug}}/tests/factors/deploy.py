@@ -191,6 +191,8 @@ class Process:
         self.signal(signal.SIGKILL)
         wait(lambda: self.popen.poll() is not None and not self.members(), 5)
 
+    close = kill
+
 
 class Place:
     """One deploy, ready for production, with its directories under `root`."""
@@ -218,10 +220,9 @@ class Place:
 
     def run(self, command: str, seconds: float = 60.0, **variables: str) -> Process:
         process = self.start(command, **variables)
-        with suppress(subprocess.TimeoutExpired):
+        with closing(process), suppress(subprocess.TimeoutExpired):
             process.popen.wait(seconds)
         process.seconds = time.time() - process.begun
-        process.kill()
         return process
 
     def web(self, **variables: str) -> Process:
