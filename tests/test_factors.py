@@ -214,6 +214,7 @@ def serving(directory: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_run_that_is_ended_leaves_no_process(edited: Edited) -> None:
     project = edited([])
     with TemporaryDirectory(prefix="f") as temporary:

@@ -191,6 +191,7 @@ def test_breakpoint_works_under_runserver(generate: Generate):
     server.wait()
 
 
+@pytest.mark.slow
 def test_a_fresh_clone_passes_its_tests(generate: Generate, tmp_path: Path):
     project = generate()
     me = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]

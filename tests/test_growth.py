@@ -101,6 +101,7 @@ def test_passwords_are_hashed_fast():
 }
 
 
+@pytest.mark.slow
 def test_an_app_written_as_django_does_is_linted_typed_and_tested(generate: Generate):
     project = generate()
     for name, text in APP.items():
