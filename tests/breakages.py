@@ -88,6 +88,28 @@ def page(request):
         ],
         alone=True,
     ),
+    Breakage(
+        1,
+        "a stylesheet that git ignores",
+        r"site\.css",
+        [
+            *add(".gitignore", "/static/site.css\n"),
+            *add("static/site.css", "body { color: black }\n"),
+            *add(
+                "templates/styled.html", '{% load static %}<link rel="stylesheet" href="{% static \'site.css\' %}">\n'
+            ),
+            *page(
+                "styled",
+                """from django.shortcuts import render
+
+
+def page(request):
+    return render(request, "styled.html")
+""",
+            ),
+        ],
+        alone=True,  # its traceback would be sought on stdout
+    ),
     # II. Dependencies
     Breakage(
         2,
@@ -150,6 +172,16 @@ def page(request):
     return HttpResponse("plugins")
 """,
         ),
+    ),
+    Breakage(
+        2,
+        "a library that a view imports and nobody declared",
+        "no_such_library",
+        page(
+            "invoice",
+            "\n\ndef page(request):\n    import no_such_library\n\n    return HttpResponse(no_such_library)\n",
+        ),
+        alone=True,
     ),
     # III. Config
     Breakage(
@@ -517,6 +549,12 @@ def page(request):
 """,
         ),
     ),
+    Breakage(
+        7,
+        "static files on a server that no variable names",
+        r"static\.internal",
+        setting('STATIC_URL = "https://static.internal/"'),
+    ),
     # VIII. Concurrency
     Breakage(8, "one process, whatever is asked for", "WEB_CONCURRENCY", add("gunicorn.conf.py", "\nworkers = 1\n")),
     Breakage(
@@ -695,5 +733,16 @@ def page(request):
                 'if __name__ == "__main__":\n    django.setup()\n',
             ),
         ],
+    ),
+    Breakage(
+        12,
+        "a manage.py that turns DEBUG on",
+        "manage.py sets DEBUG",
+        replace(
+            "manage.py",
+            "    os.environ.setdefault(",
+            '    os.environ.setdefault("DEBUG", "true")\n    os.environ.setdefault(',
+        ),
+        alone=True,
     ),
 ]
