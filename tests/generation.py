@@ -328,12 +328,19 @@ class Process:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
         self.popen.wait()
-        psutil.wait_procs(found, timeout=SECONDS_TO_STOP)
+        wait_until(lambda: all(map(has_ended, found)), SECONDS_TO_STOP, lambda: f"the end of {found}")
         if self.terminal is not None:
             os.close(self.terminal)
             self.terminal = None
         for reader in self.readers:
             reader.join()
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Tell whether a process has ended, also when nobody asked for its exit code: PID 1 may take seconds to."""
+    with suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def processes_in(directory: Path) -> list[psutil.Process]:

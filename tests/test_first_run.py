@@ -4,7 +4,6 @@ import contextlib
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,7 +78,6 @@ def edit_and_look(project: Project, server: Server) -> None:
     wait_until(shows(server, "X-Edited", "/livez"), 20, lambda: server.tail)
 
 
-@pytest.mark.alone
 def test_uv_run_honcho_start_is_all_it_takes(generate: Generate):
     project = generate()
     server = start_as_user(project, "uv", "run", "honcho", "start")
@@ -93,17 +91,15 @@ def test_uv_run_honcho_start_is_all_it_takes(generate: Generate):
     edit_and_look(project, server)
 
     server.wait_until_quiet()
-    began = time.monotonic()
     server.type(b"\x03")
     server.wait()
-    assert time.monotonic() - began < 5
+    assert "SIGKILL" not in server.output  # by honcho, which waits for five seconds
     assert "Traceback" not in server.output, server.output.partition("Traceback")[2]
     assert "Address already in use" not in server.output
     assert processes_in(project.path) == []
     assert listeners(server.port) == set()
 
 
-@pytest.mark.alone
 def test_a_page_that_hangs_does_not_keep_control_c_from_stopping_it(generate: Generate):
     project = generate()
     project.edit(
@@ -119,11 +115,9 @@ def test_a_page_that_hangs_does_not_keep_control_c_from_stopping_it(generate: Ge
         waiting.sendall(b"GET /?slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
         server.get("/livez")
         server.wait_until_quiet()
-        began = time.monotonic()
         server.type(b"\x03")
         server.wait()
-        assert time.monotonic() - began < 10
-    assert "SIGKILL" not in server.output  # by honcho, which has no more patience
+    assert "SIGKILL" not in server.output  # by honcho, which waits for five seconds
     assert "Traceback" not in server.output, server.output.partition("Traceback")[2]
     assert processes_in(project.path) == []
 

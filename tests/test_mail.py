@@ -2,7 +2,6 @@
 
 import re
 import socket
-import time
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -49,15 +48,12 @@ def test_mail_arrives_over_tls_with_credentials_that_are_escaped(fixture, reques
     assert len(server.messages) == 1
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
 def test_a_server_that_never_answers_costs_the_timeout(scheme, generate: Generate):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}?timeout=2"
-        began = time.monotonic()
         result = shell(generate(), SEND, **DEPLOY, EMAIL_URL=url)
         assert "timed out" in result.stderr
-        assert time.monotonic() - began < 12
 
 
 def test_mail_is_printed_or_written(generate: Generate):

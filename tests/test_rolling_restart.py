@@ -5,9 +5,7 @@ REQUESTS=20000 uv run pytest -m slow -s tests/test_rolling_restart.py prints wha
 
 import http.client
 import os
-import signal
 import socket
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import psutil
 import pytest
 from deploys import build
 from generation import PRODUCTION, Project, Server, free_port, user_environment, wait_until
@@ -97,12 +94,11 @@ class Balancer(Server):
 
 
 class Load:
-    """Visitors that send requests at a steady pace, on connections that they keep, or on a new one each time."""
+    """Visitors that send requests at a steady pace, on connections that they keep."""
 
-    def __init__(self, port: int, *, keep: bool = True) -> None:
+    def __init__(self, port: int) -> None:
         """Send to `port`."""
         self.port = port
-        self.keep = keep
         self.answers: Counter[str] = Counter()
         self.lock = threading.Lock()
         self.stopped = threading.Event()
@@ -119,8 +115,6 @@ class Load:
                 response = connection.getresponse()
                 response.read()
                 answer = str(response.status)
-                if not self.keep:
-                    connection.close()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 answer = type(error).__name__
@@ -187,28 +181,6 @@ class Site:
         return load
 
 
-# What systemd does for a .socket unit: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
-KEEP_SOCKET = """
-import os, signal, socket, subprocess, sys
-
-listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=4096)
-os.dup2(listener.fileno(), 3)
-stopping = False
-
-def stop(number, frame):
-    global stopping
-    stopping = number == signal.SIGTERM
-    service.terminate()
-
-signal.signal(signal.SIGHUP, stop)
-signal.signal(signal.SIGTERM, stop)
-while not stopping:
-    command = ["sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec gunicorn config.wsgi"]
-    service = subprocess.Popen(command, pass_fds=[3])
-    service.wait()
-"""
-
-
 @pytest.fixture
 def released(generate: Callable[..., Project]) -> Project:
     """Return a project that is ready to serve."""
@@ -255,32 +227,3 @@ def test_without_the_listeners_closed_requests_are_lost(released: Project, new_s
     load = new_site(WHEN_REFUSED).replace_all(drain=False)
     report("terminated, gunicorn's own worker", load)
     assert load.failed > 0
-
-
-def test_a_restart_in_place_loses_requests_unless_the_socket_is_kept(released: Project):
-    instance = released.serve(**ENVIRONMENT)
-    with Load(instance.port, keep=False) as load:
-        for _ in range(3):
-            load.wait_for(AT_LEAST)
-            assert instance.stop() == 0, instance.output
-            instance = released.serve(**ENVIRONMENT, PORT=str(instance.port))
-    report("restarted in place", load)
-    assert load.failed > 0
-
-    port = free_port()
-    command = (sys.executable, "-c", KEEP_SOCKET, str(port))
-    instance = released.start(*command, kind=Server, **ENVIRONMENT)
-    instance.port = port
-    instance.wait_until_ready()
-    with Load(port, keep=False) as load:
-        for _ in range(3):
-            load.wait_for(AT_LEAST)
-            before = instance.children()
-            instance.popen.send_signal(signal.SIGHUP)
-            _, alive = psutil.wait_procs(before, 20)
-            assert not alive, instance.tail
-            instance.wait_until_ready()
-        load.wait_for(AT_LEAST)
-    report("restarted in place, socket kept", load)
-    assert load.failed == 0, load.answers
-    assert instance.stop() == 0, instance.output

@@ -69,6 +69,9 @@ class Release:
         self.process = self.place.run(procfile().get("release", "true"), 300)
         if self.process.popen.returncode:
             raise why(self.process)
+        self.check = self.place.run("python manage.py migrate --check")
+        if self.check.popen.returncode:  # the matter of V; the others go on with all tables
+            self.place.run("python manage.py migrate", 300)
         plain = self.place.run(f'"{sys.executable}" -c "import django.contrib.admin.sites, gunicorn.app.wsgiapp"')
         try:
             web = self.place.web()

@@ -18,9 +18,9 @@ def test_the_build_needs_no_secret_no_database_and_no_network(release):
     FACTOR.demand(not used, what, "ask when a request or a command needs it, not at import")
 
 
-def test_the_release_migrates_and_the_others_do_not_and_neither_builds(deploy, release, day):
-    check = deploy().run("python manage.py migrate --check")
-    FACTOR.demand(not check.popen.returncode, "the release leaves migrations out", "let it migrate", check.tail)
+def test_the_release_migrates_and_the_others_do_not_and_neither_builds(release, day):
+    check, what = release.check, "the release leaves migrations out"
+    FACTOR.demand(not check.popen.returncode, what, "let it migrate", check.tail)
     written = [event["target"] for event in release.process.events("write") if not event["logs"]]
     written = [name for name in written if name.startswith(f"{release.place.code}/") and ".pyc" not in name]
     FACTOR.demand(not written, f"the release writes to the code: {written}", "do that in the build")
