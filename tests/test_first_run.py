@@ -93,7 +93,7 @@ def test_uv_run_honcho_start_is_all_it_takes(generate: Generate):
     server.wait_until_quiet()
     server.type(b"\x03")
     server.wait()
-    assert "SIGKILL" not in server.output  # by honcho, which waits for five seconds
+    assert "sending SIGKILL" not in server.output  # as honcho does after five seconds
     assert "Traceback" not in server.output, server.output.partition("Traceback")[2]
     assert "Address already in use" not in server.output
     assert processes_in(project.path) == []
@@ -117,7 +117,7 @@ def test_a_page_that_hangs_does_not_keep_control_c_from_stopping_it(generate: Ge
         server.wait_until_quiet()
         server.type(b"\x03")
         server.wait()
-    assert "SIGKILL" not in server.output  # by honcho, which waits for five seconds
+    assert "sending SIGKILL" not in server.output  # as honcho does after five seconds
     assert "Traceback" not in server.output, server.output.partition("Traceback")[2]
     assert processes_in(project.path) == []
 
