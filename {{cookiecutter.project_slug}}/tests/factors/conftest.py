@@ -16,12 +16,7 @@ import pytest
 from django.db import connection
 
 from tests.factors.day import Day, load_variants, watch_a_day, why
-from tests.factors.deploy import ALLOWED, KEYS, PROJECT, Broken, Factor, Place, held, procfile
-
-
-def pytest_collection_modifyitems() -> None:
-    if unknown := sorted(ALLOWED.keys() - KEYS):
-        raise pytest.UsageError(f"[tool.factors] in pyproject.toml knows no {unknown}, only {sorted(KEYS)}")
+from tests.factors.deploy import ALLOWED, PROJECT, PYTHON, Broken, Factor, Place, held, procfile
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -60,8 +55,8 @@ class Release:
             (root / "code" / held_file).parent.mkdir(parents=True, exist_ok=True)
             copy2(PROJECT / held_file, root / "code" / held_file, follow_symlinks=False)
         self.place = Place(root / "code", root)  # without a secret, a database or the network
-        self.place.environment["SECRET_KEY"] = "for-the-build-" * 4
-        self.build = self.place.run("python manage.py collectstatic --noinput", 300, FACTORS_BUILD="1")
+        build, key = "python manage.py collectstatic --noinput", "for-the-build-" * 4
+        self.build = self.place.run(build, 300, SECRET_KEY=key, FACTORS_BUILD="1")
         if self.build.popen.returncode:
             raise why(self.build)
         self.administer("CREATE DATABASE")
@@ -72,12 +67,11 @@ class Release:
         self.check = self.place.run("python manage.py migrate --check")
         if self.check.popen.returncode:  # the matter of V; the others go on with all tables
             self.place.run("python manage.py migrate", 300)
-        plain = self.place.run(f'"{sys.executable}" -c "import django.contrib.admin.sites, gunicorn.app.wsgiapp"')
+        plain = self.place.run(f'{PYTHON} "import django.contrib.admin.sites, gunicorn.app.wsgiapp"')
         try:
             web = self.place.web()
-            if web.seconds > 6 + 6 * plain.seconds:  # about one on a quiet machine; a busy one is slow in everything
-                what = f"the web process takes {web.seconds:.1f} s to start"
-                raise Broken("IX Disposability", what, "do in the build or the release what takes so long")
+            what, fast = f"the web process takes {web.seconds:.1f} s to start", web.seconds < 6 + 6 * plain.seconds
+            Factor("IX Disposability").demand(fast, what, "do in the build or the release what takes so long")
         except Broken as broken:
             raise why(self.place.processes[-1], broken) from None
         finally:
@@ -100,10 +94,14 @@ class Release:
 
 
 @pytest.fixture(scope="session")
-def release(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Iterator[Release]:
+def release(request: pytest.FixtureRequest, tmp_path_factory: Any, django_db_blocker: Any) -> Iterator[Release]:
     with django_db_blocker.unblock():
         found = Release(tmp_path_factory.mktemp("release").resolve())
+    place = Place(found.place.code, tmp_path_factory.mktemp("variants"))
+    wanted = any("variants" in item.fixturenames for item in request.session.items)
+    found.variants = load_variants(place) if wanted else None  # beside the day
     yield found
+    place.close()
     with django_db_blocker.unblock():
         found.administer("DROP DATABASE")
 
@@ -125,8 +123,8 @@ def deploy(release: Release, tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def variants(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load_variants(Place(release.place.code, tmp_path_factory.mktemp("variants")))
+def variants(release: Release) -> Any:
+    return release.variants()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ answer([sorted(walk(get_resolver().url_patterns, "/")), files])
 """
 # What an application does with its services; a part that it does not have is left out.
 USE = """
-import logging, sys
+import contextlib, logging, sys
 from django.core.cache import caches
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
@@ -34,10 +35,8 @@ uses = [lambda alias=alias: caches[alias].set(token, "kept", 60) for alias in ca
 uses += [lambda: send_mail(token, "Text", None, ["ada@example.com"])]
 uses += [lambda: default_storage.save(token + ".txt", ContentFile(b"an upload"))]
 for use in uses:
-    try:
+    with contextlib.suppress(Exception):
         use()
-    except Exception:
-        pass
 loggers = sorted(name for name in {*sys.modules, *logging.root.manager.loggerDict} if name.partition(".")[0] in own)
 for name in loggers:
     logging.getLogger(name).error("%s says %s", name, token)
@@ -207,11 +206,12 @@ answer({"base": first, "debug": [first, load({"DEBUG": "true"})], "unused": unus
 """
 
 
-def load_variants(place: Place) -> SimpleNamespace:
-    """Return the settings, the variables that change none, the aliases that one moves, and what loading them did."""
+def load_variants(place: Place) -> Callable[[], SimpleNamespace]:
+    """Return a function: the settings, the variables that change none, the aliases that one moves, what it did."""
     names = documented().keys() - {"PORT", "WEB_CONCURRENCY", "WEB_THREADS"}  # VII and VIII look at what these change
     words = {name: [word.strip("(),.:;`'") for word in documented()[name][2].split()] for name in names}
     values = {name: list(filter(None, dict.fromkeys([documented()[name][1], *VALUES, *words[name]]))) for name in words}
     examples = {name: value for name, (_, value, _) in documented().items() if name not in KEPT}
-    found = place.ask(given(LOAD, own=own(), candidates=values, examples=examples, module=SETTINGS), load="os")
-    return SimpleNamespace(**found, events=place.processes[-1].events())
+    code = given(LOAD, own=own(), candidates=values, examples=examples, module=SETTINGS)
+    answer = place.asking(code, load="os")
+    return lambda: SimpleNamespace(**answer(), events=place.processes[-1].events())

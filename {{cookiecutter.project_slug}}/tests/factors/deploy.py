@@ -25,11 +25,13 @@ from tests.factors import work
 
 PROJECT, KEY = Path(__file__).parents[2], secrets.token_urlsafe(50)
 SETTINGS = settings.SETTINGS_MODULE  # while they are loaded: fixtures of other tests override settings
+PYTHON = f'"{sys.executable}" -c'
 SECONDS = 30.0  # until what must happen counts as missing
-PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-ALLOWED: dict[str, list[str]] = PYPROJECT.get("tool", {}).get("factors", {})
+ALLOWED: dict[str, list[str]] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"].get("factors", {})
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that pytest ends what it started
 KEYS = {"programs", "variables", "files", "addresses", "writes", "pages", "ports", "debug-changes", "loggers"}
+if unknown := sorted(ALLOWED.keys() - KEYS):
+    raise SystemExit(f"[tool.factors] in pyproject.toml knows no {unknown}, only {sorted(KEYS)}")
 
 
 class Broken(Exception):  # noqa: N818
@@ -245,17 +247,17 @@ class Place:
         path.write_text(code, encoding="utf-8")
         return path
 
-    def asking(self, code: str, python: str = sys.executable, load: str = "", **variables: str) -> Any:
+    def asking(self, code: str, load: str = "", by: str = PYTHON, factor: str = "VII Port binding", **more: str) -> Any:
+        """Start to run code, `by` a command that runs Python; return a function that waits for what it answers."""
         script, load = self.script(code), load or settings.WSGI_APPLICATION.rpartition(".")[0]
         program = f"import {load}, sitecustomize; sitecustomize.run({str(script)!r})"
-        process = self.start(f'"{python}" -c "{program}"', **variables)
+        process = self.start(f'{by} "{program}"', **more)
 
         def answer() -> Any:
-            with suppress(subprocess.TimeoutExpired):
+            with closing(process), suppress(subprocess.TimeoutExpired):
                 process.popen.wait(300)
-            process.kill()
-            answers, says = script.with_suffix(".json").exists(), "the application does not load, or not do its work"
-            Factor("VII Port binding").demand(answers, says, "read what it says", process.tail)
+            says = f"`{by}` does not load the application, or not do its work"
+            Factor(factor).demand(script.with_suffix(".json").exists(), says, "read what it says", process.tail)
             return answered(script)
 
         return answer

@@ -6,7 +6,7 @@ Not testable here: that all deploys really come from this repository, and that t
 """
 
 from tests.factors.day import strangers
-from tests.factors.deploy import Factor, example
+from tests.factors.deploy import Factor, example, procfile, wait
 
 FACTOR = Factor("I Codebase")
 
@@ -15,7 +15,9 @@ def test_one_commit_runs_as_three_deploys_at_once(deploy):
     development = {name: value for name, value in example().items() if name not in ("DATABASE_URL", "PORT")}
     hosts = ["localhost", "staging.example.com", "www.example.com"]
     deploys = [development, *({"ALLOWED_HOSTS": host} for host in hosts[1:])]
-    webs = [deploy(own_code=True, **variables).web() for variables in deploys]
+    webs = [deploy(own_code=True, **variables).start(procfile()["web"]) for variables in deploys]
+    start, what = wait(lambda: all(web.answers() for web in webs)), "one commit does not start as three deploys at once"
+    FACTOR.demand(start, what, "let their environments decide", "\n".join(web.tail for web in webs))
     answers = [[host for host in hosts if web.get("/", Host=host).status != 400] for web in webs]
     what = f"one commit does not become three deploys by its environment alone, they answer to {answers}"
     FACTOR.demand(answers == [[host] for host in hosts], what, "read ALLOWED_HOSTS from the environment")

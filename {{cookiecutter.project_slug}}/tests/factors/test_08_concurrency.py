@@ -21,24 +21,23 @@ while not (here / "go").exists() and time.monotonic() < deadline:
 ENQUEUE = "from tests.factors import work\n[work.enqueue('meet', directory, name, 2, seconds) for name in 'abcdefgh']"
 
 
-def settled(count):
-    last, deadline = -1, time.monotonic() + SECONDS
-    while last != (last := count()) or (not last and time.monotonic() < deadline):  # until it is not 0, and stays
-        time.sleep(0.7)
-    return last
+def settled(count, wanted):
+    wait(lambda: count() >= wanted, 10)
+    time.sleep(0.7)  # more would be too many
+    return count()
 
 
 def test_the_environment_says_how_many_processes_and_threads_there_are(deploy, tmp_path):
     instead = "leave the number to the environment"
-    for wanted in ("2", "1"):
-        web = deploy().web(WEB_CONCURRENCY=wanted, WEB_THREADS="3")
+    for wanted in (2, 1):
+        web = deploy().web(WEB_CONCURRENCY=str(wanted), WEB_THREADS="3")
         leader = min((each for each in web.members() if each.net_connections("tcp")), key=lambda it: it.create_time())
-        count = settled(lambda leader=leader: len(leader.children()))
-        says = str(count) == wanted or "WEB_CONCURRENCY" not in documented()
+        count = settled(lambda leader=leader: len(leader.children()), wanted)
+        says = count == wanted or "WEB_CONCURRENCY" not in documented()
         FACTOR.demand(says, f"WEB_CONCURRENCY={wanted} gives {count} processes", instead, web.tail)
     with ThreadPoolExecutor(6) as pool:
         pool.map(web.ask, [given(MEET, directory=str(tmp_path))] * 6)
-        count = settled(lambda: len(list(tmp_path.glob("*-*-*"))))
+        count = settled(lambda: len(list(tmp_path.glob("*-*-*"))), 3)
         (tmp_path / "go").touch()
     says = count == 3 or "WEB_THREADS" not in documented()
     FACTOR.demand(says, f"WEB_THREADS=3 gives {count} requests at the same time", instead, web.tail)

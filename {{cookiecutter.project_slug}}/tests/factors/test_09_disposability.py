@@ -18,7 +18,7 @@ ENQUEUE = "from tests.factors import work\nwork.enqueue('pause', directory, seco
 
 def begin(place, directory, options=""):
     """Return a web process in the middle of a request, its answer to come, and a worker in the middle of a task."""
-    web, worker = place.web(), place.worker(options)
+    worker, web = place.worker(options), place.web()
     web.ask(given(ENQUEUE, directory=str(directory), seconds=SECONDS))
     started, what = wait((directory / "started").exists, 15), "the worker process runs no task"
     Factor("VIII Concurrency").demand(started, what, "read what it says", worker.tail)

@@ -8,7 +8,7 @@ Not testable here: that nobody runs a command on a laptop against production's d
 import sys
 from pathlib import Path
 
-from tests.factors.deploy import SETTINGS, Factor, answered, example, held, procfile
+from tests.factors.deploy import SETTINGS, Factor, example, held, procfile
 
 FACTOR = Factor("XII Admin processes")
 SELF = """
@@ -21,15 +21,12 @@ answer({name: plain(getattr(settings, name)) for name in names} | {"the interpre
 
 
 def test_a_command_has_the_settings_of_the_web_process(deploy):
-    place, around, scripts = deploy(), deploy(own_code=True), []
+    place, around = deploy(), deploy(own_code=True)
     around.environment |= {name: place.environment[name] for name in ("DATABASE_URL", "STORAGE_URL", "EMAIL_URL")}
     (around.code / ".env").write_text("".join(f"{name}={value}\n" for name, value in example().items()))
-    for each in (place, around):
-        scripts.append(each.script(SELF))
-        code = f"import sitecustomize; sitecustomize.run({str(scripts[-1])!r})"
-        shell = each.run(f'python manage.py shell --no-imports --command "{code}"')
-        FACTOR.demand(answered(scripts[-1]), "`python manage.py` does not run", "read what it says", shell.tail)
-    web, plain, beside = place.web().ask(SELF), *map(answered, scripts)
+    shell = "python manage.py shell --no-imports --command"
+    asked = [each.asking(SELF, "os", shell, FACTOR) for each in (place, around)]
+    web, plain, beside = place.web().ask(SELF), *(answer() for answer in asked)
     beside = plain if around.ask(SELF) == beside else beside  # where the settings read .env it is the matter of III
     different = sorted(name for name in web if not web[name] == plain.get(name) == beside.get(name))
     what = f"a command differs from the web process, also where a .env lies around, in {', '.join(different)}"
