@@ -106,6 +106,7 @@ class JsonFormatter(TextFormatter):
 
 def logging_config(level: str, format: str) -> dict[str, Any]:
     """Return the dictConfig for Django's LOGGING and gunicorn's logconfig_dict; `format` is json or text."""
+    stdout = {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "filters": [prepare], "formatter": format}
     to_root = {"handlers": [], "level": "NOTSET", "propagate": True}
     return {
         "version": 1,
@@ -114,14 +115,7 @@ def logging_config(level: str, format: str) -> dict[str, Any]:
             "text": {"()": TextFormatter, "format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"},
             "json": {"()": JsonFormatter},
         },
-        "handlers": {
-            "stdout": {
-                "class": "logging.StreamHandler",
-                "stream": "ext://sys.stdout",
-                "filters": [prepare],
-                "formatter": format,
-            }
-        },
+        "handlers": {"stdout": stdout},
         "root": {"handlers": ["stdout"], "level": level.upper()},
         # Django and gunicorn give these loggers handlers, which would print each line twice.
         "loggers": dict.fromkeys(("django", "django.server", "gunicorn.error", "gunicorn.access"), to_root),
