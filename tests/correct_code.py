@@ -219,6 +219,27 @@ def page(request):
     return HttpResponse(Upload().as_p())
 ''',
     ),
+    # A file that is where a variable says.
+    *page(
+        "search",
+        '''from django.conf import settings
+
+
+def page(request):
+    """Write the index anew."""
+    settings.SEARCH_INDEX.write_text("{}")
+    return HttpResponse("done")
+''',
+    ),
+    *setting('SEARCH_INDEX = BASE_DIR / env.text("SEARCH_INDEX")'),
+    *add(".env.example", "\n# Where the index of the search lies.\nSEARCH_INDEX=search.json\n"),
+    # A variable that counts while another is not as it is in .env.example.
+    *setting(
+        '_live, _test = env.text("STRIPE_LIVE_KEY", default=""), env.text("STRIPE_TEST_KEY", default="")\n'
+        'STRIPE_KEY = _live if env.boolean("STRIPE_LIVE_MODE", default=False) else _test'
+    ),
+    *add(".env.example", "\n# Who pays for real, and who for a test.\nSTRIPE_LIVE_MODE=false\n"),
+    *add(".env.example", "# STRIPE_LIVE_KEY=pk_live_1\n# STRIPE_TEST_KEY=pk_test_1\n"),
     *replace("config/settings.py", '    "pages",\n', '    "pages",\n    "exports",\n    "django.forms",\n'),
     *setting('FORM_RENDERER = "django.forms.renderers.TemplatesSetting"'),
     *command(
@@ -290,12 +311,12 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 
-def hello(request: HttpRequest) -> HttpResponse:
-    """Say hello."""
-    return HttpResponse("hello")
+def closed(request: HttpRequest) -> HttpResponse:
+    """Say that the site is closed, also before a process was killed."""
+    return HttpResponse("We open tomorrow", status=503)
 
 
-urlpatterns = [path("", hello, name="home")]
+urlpatterns = [path("", closed, name="home")]
 ''',
     ),
     *replace("config/settings.py", '    "django.contrib.admin",\n', ""),

@@ -167,7 +167,7 @@ KEPT = ("DEBUG", "SECRET_KEY", "DATABASE_URL", "ALLOWED_HOSTS", "PORT", "GUNICOR
 LOAD = """
 import importlib, os, runpy, sys
 import sitecustomize
-base, kinds = dict(os.environ), (bool, int, float, str, list, dict, tuple, set, type(None))
+base = dict(os.environ)
 def load(change):
     os.environ.clear()
     os.environ.update(base | change)
@@ -179,7 +179,7 @@ def load(change):
             values |= {"GUNICORN " + name: value for name, value in runpy.run_path("gunicorn.conf.py").items()}
     except BaseException:
         return None
-    return {k: sitecustomize.plain(v) for k, v in values.items() if k[:8].isupper() and isinstance(v, kinds)}
+    return {k: sitecustomize.plain(v) for k, v in values.items() if k[:8].isupper()}
 def attempt(name, beside):
     before = load(beside)
     for value in candidates[name] if before else []:
