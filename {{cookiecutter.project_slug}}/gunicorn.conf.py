@@ -114,9 +114,8 @@ class Logger(glogging.Logger):
     """gunicorn's logger, with the access lines of config/logs.py."""
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
-        from config.logs import log_access  # imported here, so that an edit of it counts
-
-        log_access(resp, environ, request_time)
+        # Not `logs`, which this file has imported before an edit that the worker has seen.
+        sys.modules["config.logs"].log_access(resp, environ, request_time)
 
 
 logger_class = Logger
