@@ -522,6 +522,23 @@ def test_gunicorn_does_not_see_what_caddy_refuses(request_, status, web: Web, ca
     assert seen[seen.index(start) + 1 : seen.index(end)] == []
 
 
+UNFINISHED = {
+    "read_header 10s": b"GET / HTTP/1.1\r\n" + HEAD,
+    "read_body 5m": b"POST /echo HTTP/1.1\r\n" + HEAD + b"Content-Length: 5\r\n\r\n1234",
+    "idle 2m": b"GET /livez HTTP/1.1\r\n" + HEAD + b"\r\n",
+}
+
+
+@pytest.mark.parametrize(("limit", "request_"), UNFINISHED.items(), ids=UNFINISHED)
+def test_a_client_that_does_not_finish_is_sent_away(limit, request_, project: Project, web: Web, tmp_path: Path):
+    config = (project.path / "Caddyfile").read_text()
+    assert limit in config
+    shorter = tmp_path / "Caddyfile"
+    shorter.write_text(config.replace(limit, f"{limit.split()[0]} 1s"))
+    with closing(Caddy(project, web.port, tmp_path, config=shorter)) as caddy:
+        talk(caddy.port, request_)  # returns when the connection is closed, or raises TimeoutError
+
+
 def test_the_largest_body_that_is_allowed_arrives(caddy: Caddy):
     answer = caddy.request("POST", "/echo", HOST, b"a" * 9_999_999)
     assert json.loads(answer.text)["length"] == 9_999_999
