@@ -544,6 +544,15 @@ def test_the_largest_body_that_is_allowed_arrives(caddy: Caddy):
     assert json.loads(answer.text)["length"] == 9_999_999
 
 
+def test_caddy_keeps_no_connection_to_gunicorn_open(web: Web, caddy: Caddy):
+    def connected() -> list[Any]:
+        found = [each for process in web.server.children() for each in process.net_connections("tcp")]
+        return [each for each in found if each.status == psutil.CONN_ESTABLISHED]
+
+    assert caddy.get("/livez", HOST).status == 200
+    wait_until(lambda: not connected(), 5, lambda: str(connected()))
+
+
 def test_clients_of_http_1_0_are_answered(caddy: Caddy):
     answer = talk(caddy.port, b"GET /livez HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.0 200 ")
