@@ -216,14 +216,14 @@ def test_the_task_of_a_killed_worker_runs_again_and_a_long_one_is_left_alone(que
         lambda: f"{queue.words()}\n{second.output}\n{third.output}",
     )
     other = "two" if found == "one" else "one"
-    # Any living worker says so, the one that is busy with the other task included.
-    said = re.findall(r"Task id=\S+ path=jobs.tasks.stay lost its worker: queued again", second.output + third.output)
-    assert len(said) == 1, second.output + third.output
     for word in ("one", "two"):
         queue.let_end(word)
         queue.wait_for(f"ended {word}")
     assert second.stop() == 0
     assert third.stop() == 0
+    # Any living worker says so, the one that is busy with the other task included.
+    said = re.findall(r"Task id=\S+ path=jobs.tasks.stay lost its worker: queued again", second.output + third.output)
+    assert len(said) == 1, second.output + third.output
     # The other ran longer than a worker may be silent, on one that was not.
     assert queue.words().count(f"began {other}") == 1
     assert sorted(w for w in queue.words() if w.startswith("ended")) == ["ended one", "ended two"]
