@@ -16,7 +16,12 @@ import pytest
 from django.db import connection
 
 from tests.factors.day import Day, load_variants, watch_a_day, why
-from tests.factors.deploy import ALLOWED, PROJECT, PYTHON, Broken, Factor, Place, held, procfile
+from tests.factors.deploy import ALLOWED, KEYS, PROJECT, PYTHON, Broken, Factor, Place, held, procfile
+
+
+def pytest_collection_modifyitems() -> None:
+    if unknown := sorted(ALLOWED.keys() - KEYS):
+        raise pytest.UsageError(f"[tool.factors] in pyproject.toml knows no {unknown}, only {sorted(KEYS)}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

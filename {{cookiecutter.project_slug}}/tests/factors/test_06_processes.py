@@ -1,8 +1,7 @@
 """VI. Processes: stateless, and sharing nothing: https://12factor.net/processes.
 
-Tested: two web processes that have only backing services in common (each has its own code, HOME and temporary files)
-share sessions and uploads, also when one is killed; no file stays on the local disk; a page is the same in every
-process, whatever that was asked before.
+Tested: two web processes that have only backing services in common share sessions and uploads, also when one is
+killed; no file stays on the local disk; a page is the same in every process, whatever that was asked before.
 Not testable here: what no page shows that takes no argument, and that several machines share a disk of uploads.
 """
 

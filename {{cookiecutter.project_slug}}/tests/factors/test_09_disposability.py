@@ -6,7 +6,6 @@ Not testable here: a machine that loses its disk, which is the backing service's
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from signal import SIGTERM
 
 from tests.factors import work
 from tests.factors.deploy import SECONDS, Factor, given, wait
@@ -29,8 +28,8 @@ def begin(place, directory, options=""):
 
 def test_what_runs_is_finished_after_sigterm(deploy, tmp_path):
     web, answer, worker = begin(deploy(), tmp_path)
-    for process in (web, worker, web):  # platforms send several
-        process.signal(SIGTERM)
+    for process in (web, worker, web):  # platforms send several SIGTERMs
+        process.signal(15)
         wait(lambda: web.popen.poll() is not None, 0.3)
     got = answer.exception() or answer.result()
     (tmp_path / "go").touch()

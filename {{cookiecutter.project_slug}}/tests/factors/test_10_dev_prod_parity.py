@@ -1,7 +1,6 @@
 """X. Dev/prod parity: development, staging and production as alike as possible: https://12factor.net/dev-prod-parity.
 
-Tested: development runs production's processes (more are fine); DEBUG changes the settings listed here and no others,
-no address and no server.
+Tested: development runs production's processes (more are fine); DEBUG changes what is listed here and nothing else.
 Not testable here: the gaps in time and between people, and the one from SQLite to the kind of database in production.
 """
 
