@@ -469,7 +469,15 @@ def page(request):
         6,
         "sessions in local files",
         "session",
-        setting('SESSION_ENGINE = "django.contrib.sessions.backends.file"'),
+        [
+            *replace(
+                "config/settings.py",
+                'env.choice("SESSION_ENGINE", ["db", "cached_db", "cache"], default="db")',
+                '"db"',
+            ),
+            *setting('SESSION_ENGINE = "django.contrib.sessions.backends.file"'),
+            *replace(".env.example", "# SESSION_ENGINE=db\n", ""),
+        ],
     ),
     Breakage(
         6,
@@ -576,9 +584,8 @@ def page(request):
         replace(
             WORKER,
             "            worker.configure_signals()",
-            "            from jobs.models import Heartbeat\n\n"
-            "            if Heartbeat.objects.exists():\n"
-            '                sys.exit("a worker runs already")\n'
+            "            import socket\n\n"
+            '            lock = socket.create_server(("127.0.0.1", 14999))  # a second worker ends with an error\n'
             "            worker.configure_signals()",
         ),
     ),

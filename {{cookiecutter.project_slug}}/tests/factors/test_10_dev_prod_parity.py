@@ -17,7 +17,7 @@ USUAL |= {"GUNICORN preload_app", "GUNICORN workers", "GUNICORN graceful_timeout
 
 def test_development_runs_the_processes_of_production():
     name = example().get("PROCFILE", "Procfile")
-    step = lambda command: command.rpartition("&&")[2].strip().removeprefix("exec ")  # noqa: E731
+    step = lambda command: command.rpartition("&")[2].strip().removeprefix("exec ")  # noqa: E731
     for key, command in procfile().items():
         same = key == "release" or step(procfile(name).get(key, "")).startswith(step(command))
         what = f"development does not run production's processes: `{key}: {procfile(name).get(key, '')}`"
