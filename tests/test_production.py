@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -585,14 +585,13 @@ def test_clients_that_have_connected_before_the_end_are_answered(project: Projec
 @pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
 def test_an_idle_server_stops_within_seconds(number, project: Project):
-    server = project.serve(**PRODUCTION, WEB_CONCURRENCY="2")
-    waiting = http.client.HTTPConnection("127.0.0.1", server.port)
-    waiting.request("GET", "/livez")
-    assert waiting.getresponse().read() == b"process: ok\n"
-    began = time.monotonic()
-    assert server.stop(number) == 0
-    assert time.monotonic() - began < 4  # the connection kept alive costs two of them
-    waiting.close()
+    server = project.serve(**PRODUCTION)
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port)) as waiting:
+        waiting.request("GET", "/livez")
+        assert waiting.getresponse().read() == b"process: ok\n"
+        began = time.monotonic()
+        assert server.stop(number) == 0
+        assert time.monotonic() - began < 4  # the connection kept alive costs two of them
     assert "Traceback" not in server.output
     assert processes_in(project.path) == []
 

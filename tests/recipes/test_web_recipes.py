@@ -273,9 +273,9 @@ def test_a_form_is_swapped_under_the_policy(with_recipe: WithRecipe, open_page: 
 
 def test_the_stylesheet_is_built_and_gets_a_hashed_name(with_recipe: WithRecipe) -> None:
     project = with_recipe("tailwind")
-    page = project.path / "templates/pages/home.html"
-    before = page.read_text()
-    page.write_text(before.replace("<h1>", '<h1 class="text-3xl">'))
+    page, built = project.path / "templates/pages/home.html", project.path / "static/tailwind.css"
+    before = {file: file.read_text() for file in (page, built)}
+    page.write_text(before[page].replace("<h1>", '<h1 class="text-3xl">'))
     try:
         stale = project.run("pytest", "-q", "tests/test_tailwind.py")
         assert stale.returncode == 1, stale.stdout
@@ -287,4 +287,5 @@ def test_the_stylesheet_is_built_and_gets_a_hashed_name(with_recipe: WithRecipe)
         assert ".text-3xl" in server.get(link[0]).text
         server.stop()
     finally:
-        page.write_text(before)
+        for file, text in before.items():
+            file.write_text(text)
