@@ -74,8 +74,10 @@ def edit_and_look(project: Project, server: Server) -> None:
     wait_until(shows(server, "New code"), 20, lambda: server.tail)
     server.wait_until_quiet()
     # A module that gunicorn.conf.py imports too, before the worker does.
+    project.edit("config/logs.py", '"%(method)s %(path)s', '"edited %(method)s %(path)s')
     project.edit("config/logs.py", 'headers["X-Request-ID"]', 'headers["X-Edited"]')
     wait_until(shows(server, "X-Edited", "/livez"), 20, lambda: server.tail)
+    server.wait_for("edited GET /livez")
 
 
 def test_uv_run_honcho_start_is_all_it_takes(generate: Generate):

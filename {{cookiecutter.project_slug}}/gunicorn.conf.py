@@ -114,7 +114,7 @@ class Logger(glogging.Logger):
     """gunicorn's logger, with the access lines of config/logs.py."""
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
-        # Not `logs`, which this file has imported before an edit that the worker has seen.
+        # In development the worker has a newer config.logs than the one that this file imported.
         sys.modules["config.logs"].log_access(resp, environ, request_time)
 
 
