@@ -219,7 +219,7 @@ def page(request):
     return HttpResponse(Upload().as_p())
 ''',
     ),
-    # A file that is where a variable says.
+    # A page that writes a file whose place is a variable.
     *page(
         "search",
         '''from django.conf import settings
@@ -233,7 +233,7 @@ def page(request):
     ),
     *setting('SEARCH_INDEX = BASE_DIR / env.text("SEARCH_INDEX")'),
     *add(".env.example", "\n# Where the index of the search lies.\nSEARCH_INDEX=search.json\n"),
-    # A variable that counts while another is not as it is in .env.example.
+    # Two variables, of which a switch says which one is used.
     *setting(
         '_live, _test = env.text("STRIPE_LIVE_KEY", default=""), env.text("STRIPE_TEST_KEY", default="")\n'
         'STRIPE_KEY = _live if env.boolean("STRIPE_LIVE_MODE", default=False) else _test'

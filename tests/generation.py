@@ -337,7 +337,7 @@ class Process:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Tell whether a process has ended, also when nobody asked for its exit code: PID 1 may take seconds to."""
+    """Tell whether a process has ended. One whose parent is gone may stay a zombie for seconds, until PID 1 reaps it."""
     with suppress(psutil.NoSuchProcess):
         return process.status() == psutil.STATUS_ZOMBIE
     return True

@@ -23,7 +23,7 @@ ENQUEUE = "from tests.factors import work\n[work.enqueue('meet', directory, name
 
 def settled(count, wanted):
     wait(lambda: count() >= wanted, 10)
-    time.sleep(0.7)  # more would be too many
+    time.sleep(0.7)  # in which one too many would appear
     return count()
 
 
