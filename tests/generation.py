@@ -337,7 +337,7 @@ class Process:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Tell whether a process has ended. One whose parent is gone may stay a zombie for seconds, until PID 1 reaps it."""
+    """Tell whether a process has ended. One whose parent is gone may be a zombie for seconds, until PID 1 reaps it."""
     with suppress(psutil.NoSuchProcess):
         return process.status() == psutil.STATUS_ZOMBIE
     return True

@@ -12,6 +12,7 @@ from traceback import extract_tb
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from django.db import connection
 
@@ -38,7 +39,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Any:
         outcome = pytest.skip.Exception(f"{broken.what}: see {broken.factor}", _use_item_location=True)
         if broken.factor == item.module.FACTOR and not broken.told:
             broken.told, outcome = True, pytest.fail.Exception(str(broken), pytrace=False)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, psutil.Error) as error:
         frames = [each for each in extract_tb(error.__traceback__) if each.filename.startswith(str(PROJECT / "tests"))]
         where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
         what = f"{item.module.FACTOR}: this test cannot go on, at {where}: {type(error).__name__}: {error}"
