@@ -410,15 +410,21 @@ def test_a_worker_may_start_before_its_database(queue, request):
 
 @on("postgresql")
 def test_a_worker_keeps_its_connections(queue, postgresql):
-    worker = queue.worker()
-    used = set()
-    for word in ("one", "two", "three"):
-        queue.shell(f"jot.enqueue('{word}')")
-        queue.wait_for(word)
+    def connections() -> set[int]:
         with psycopg.connect(queue.variables["DATABASE_URL"]) as connection:
             pids = connection.execute(
                 "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-            used |= set(pids)
-    assert len(used) == 3, "the worker's, one for its heartbeats, and this test's shell"
+            return {pid for (pid,) in pids}
+
+    worker = queue.worker()
+    queue.shell("jot.enqueue('one')")
+    queue.wait_for("one")
+    # The worker's, one for its heartbeats, and this test's shell.
+    wait_until(lambda: len(connections()) == 3, 10, lambda: str(connections()))
+    first = connections()
+    for word in ("two", "three"):
+        queue.shell(f"jot.enqueue('{word}')")
+        queue.wait_for(word)
+        assert connections() == first
     assert worker.stop() == 0
