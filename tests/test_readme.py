@@ -112,6 +112,12 @@ def test_the_session_is_as_it_was_recorded(user, hosted, tmp_path: Path):
     assert typist.directory == place / "my_project"
 
 
+def test_the_message_about_an_incomplete_environment_is_the_one_that_is_printed(generate: Generate):
+    (message,) = [block for block in blocks(section(README, "What you get"), "text") if "problems" in block]
+    printed = generate().manage("check", SECRET_KEY="any", DEBUG="ture").stderr
+    assert printed.strip() == message.strip()
+
+
 def tables(text: str) -> list[list[list[str]]]:
     """Return the cells of each table, without its heading."""
     found = re.findall(r"(?m)(?:^\|.+\|\n)+", text)

@@ -63,7 +63,7 @@ class Env:
             return BOOLEANS[value.lower()]
 
         usual = None if default is None else str(default).lower()
-        return self.parsed(name, parse, default=usual, example=usual or "true")
+        return self.parsed(name, parse, default=usual, example="true")
 
     def integer(self, name: str, *, default: int | None = None, minimum: int = 0, maximum: int = 2**31 - 1) -> int:
         """Return a whole number from `minimum` to `maximum`."""
