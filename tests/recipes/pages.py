@@ -53,7 +53,7 @@ def take(source: Path, place: Path) -> Project:
 
 
 def apply_diffs(project: Project, name: str) -> None:
-    """Apply the diffs of a page; `--3way` when the plain way fails, as the recipes' README says."""
+    """Apply the diffs of a page; `--3way` when the plain way fails, as a project's README says."""
     page = str(PAGES / f"{name}.md")
     plain = run(["git", "apply", page], project.path, user_environment(project.home))
     if plain.returncode:
