@@ -232,7 +232,8 @@ def test_the_first_app_is_in_the_admin(generate: Generate):
             file.write(code)
     (line,) = re.findall(r"Add `(.*?)` to `INSTALLED_APPS`", text)
     project.edit("config/settings.py", '    "pages",\n', f'    "pages",\n    {line}\n')
-    for command in (migrations.split(), ["honcho", "run", "python", "manage.py", "migrate"]):
+    (lint,) = re.findall(r"`uv run (ruff check --fix)`", text)
+    for command in (migrations.split(), ["honcho", "run", "python", "manage.py", "migrate"], lint.split()):
         done = project.run(*command)
         assert done.returncode == 0, done.stdout + done.stderr
     create_superuser(project, **project.dotenv)
@@ -243,7 +244,7 @@ def test_the_first_app_is_in_the_admin(generate: Generate):
 def test_the_backup_of_sqlite_has_what_was_written(generate: Generate):
     project = generate(database="sqlite")
     assert project.manage("migrate").returncode == 0
-    (command,) = re.findall(r"`python (-c .*?)`", section(readme(project), "Back up"))
+    (command,) = re.findall(r"`uv run python (-c .*?)`", section(readme(project), "Back up"))
     done = project.run("python", *shlex.split(command))
     assert done.returncode == 0, done.stderr
     project.set_dotenv(DATABASE_URL="sqlite:///backup.sqlite3")
@@ -255,7 +256,7 @@ def documented_environment(project: Project) -> dict[str, str]:
     """Return the environment that the README shows for production, with a key made as it says."""
     (block,) = (b for b in blocks(readme(project), "sh") if "\nSECRET_KEY=" in b)
     variables = dict(re.findall(r"(?m)^([A-Z_]+)=(\S+)", block))
-    recipe = re.search(r'(?m)^# python -c "(.+)"$', block)
+    recipe = re.search(r'(?m)^# uv run python -c "(.+)"$', block)
     assert recipe, block
     key = project.run("python", "-c", recipe[1]).stdout.strip()
     return variables | {"SECRET_KEY": key}

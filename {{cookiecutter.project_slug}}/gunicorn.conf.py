@@ -33,12 +33,12 @@ class Worker(ThreadWorker):
     """
 
     def set_accept_enabled(self, enabled: bool | None) -> None:
-        """Accept connections or not. The main loop's last call comes after SIGTERM has set `alive` to False."""
+        """Accept connections or not. The main loop's last call comes after `alive` became False."""
         super().set_accept_enabled(enabled)
         if enabled or self.alive:
             return
         for listener in self.sockets:
-            for _ in range(self.cfg.backlog):
+            for _ in range(self.worker_connections - self.nr_conns):
                 self.accept(listener)  # clients that have connected already; nothing happens when none waits
             # Not shutdown(): that would also end the socket for other workers, or for a parent such as systemd.
             listener.close()
@@ -114,8 +114,8 @@ class Logger(glogging.Logger):
     """gunicorn's logger, with the access lines of config/logs.py."""
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
-        # In development the worker has a newer config.logs than the one that this file imported.
-        sys.modules["config.logs"].log_access(resp, environ, request_time)
+        # In development the worker has a newer config.logs than the one imported here, or after a mistake none.
+        sys.modules.get("config.logs", logs).log_access(resp, environ, request_time)
 
 
 logger_class = Logger

@@ -24,7 +24,7 @@ class TestLostTasks:
         lost = running_on(*workers)
         as_it_was = DBTaskResult.objects.get(pk=lost.pk)
         lost.set_successful(1)
-        monkeypatch.setattr(type(DBTaskResult.objects), "running", lambda self: [as_it_was])
+        monkeypatch.setattr(type(DBTaskResult.objects.all()), "running", lambda self: [as_it_was])
         heartbeat.requeue_lost_tasks(30)
         lost.refresh_from_db()
         assert lost.status == TaskResultStatus.SUCCESSFUL
@@ -33,7 +33,14 @@ class TestLostTasks:
         lost = running_on("dead")
         as_it_was = DBTaskResult.objects.get(pk=lost.pk)
         lost.claim("alive")
-        monkeypatch.setattr(type(DBTaskResult.objects), "running", lambda self: [as_it_was])
+        monkeypatch.setattr(type(DBTaskResult.objects.all()), "running", lambda self: [as_it_was])
+        heartbeat.requeue_lost_tasks(30)
+        lost.refresh_from_db()
+        assert lost.status == TaskResultStatus.RUNNING
+
+    def test_one_of_another_backend_is_the_matter_of_its_workers(self):
+        lost = running_on("without a heartbeat")
+        DBTaskResult.objects.update(backend_name="other")
         heartbeat.requeue_lost_tasks(30)
         lost.refresh_from_db()
         assert lost.status == TaskResultStatus.RUNNING

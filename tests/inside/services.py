@@ -38,6 +38,7 @@ REFUSED = {
         "has a part of the address twice": "postgres://user:s3cret@db/name?dbname=other mysql://db/name?database=x "
         "postgres://user:s3cret@db/name?host=other postgres://user:s3cret@db/name?user=other",
         "ssl-mode that is not one of": "mysql://user:s3cret@db/name?ssl-mode=foo",
+        "has an option ssl": "mysql://user:s3cret@db/name?ssl=true mysql://db/name?ssl=1&ssl-mode=VERIFY_CA",
         "needs a certificate": "mysql://user:s3cret@db/name?ssl-mode=VERIFY_CA",
     },
     caches.cache: {
@@ -51,7 +52,7 @@ REFUSED = {
         "option that its client": "redis://cache?db=s3cret redis://cache/0?s3cret=1 redis://cache/0?ssl_cert_reqs=none "
         "rediss://cache/0?ssl_cert_reqs=s3cret rediss://cache/0?ssl_cert_reqs=CERT_NONE",
         "without a host or a port": "memcached:// memcached://cache memcached://one:11211,two memcached://one:11211,",
-        "more than hosts and ports": "memcached://user:s3cret@one:11211 memcached://one:11211/s3cret",
+        "more than hosts and ports": "memcached://user:s3cret@one:11211 memcached://:s3cret@one:11211 memcached://one:11211/s3cret",
     },
     services.mail: {
         "start with a scheme": "mail.example",
@@ -60,6 +61,7 @@ REFUSED = {
         "percent-encode": "smtp://ada@example.com:s3cret@mail.example smtp://ada:1#s3cret@mail.example",
         "port that cannot be read": "smtp://mail.example:port",
         "unknown option": "smtp://mail.example?s3cret=true",
+        "timeout that is not a whole number": "smtp://mail?timeout=0 smtp://mail?timeout=-5 smtp://mail?timeout=1_0",
         "port of another scheme": "smtp+tls://a:s3cret@mail:465 smtp://mail:465 smtps://a:s3cret@mail:587",
         "password without a user": "smtp://s3cret@mail.example smtp://:s3cret@mail.example",
         "names no directory": "file: file:/// file://s3cret/mail",
@@ -74,7 +76,8 @@ REFUSED = {
         "no bucket": "s3:// s3://key:s3cret@bucket s3://Bucket",
         "bucket with a dot": "s3://my.bucket?region=eu-central-1",
         "unknown option": "s3://bucket?acl=s3cret",
-        "endpoint that is not https://host": "s3://bucket?endpoint=ftp://store s3://bucket?endpoint=https://a/%3Fs3cret=1",
+        "endpoint that is not https://host": "s3://bucket?endpoint=ftp://store s3://bucket?endpoint=https:// "
+        "s3://bucket?endpoint=https:store s3://bucket?endpoint=https://a/%3Fs3cret=1",
         "@ in the wrong place": "s3://bucket?endpoint=https://key:s3cret@store.example",
         "port that cannot be read": "s3://bucket?endpoint=https://store.example:99999",
     },
@@ -124,6 +127,11 @@ def test_postgresql_on_several_hosts():
     config = database("postgres://user:a,b@one:6432,two,[::1]:7432/name?target_session_attrs=read-write")
     assert (config["USER"], config["PASSWORD"], config["NAME"]) == ("user", "a,b", "name")
     assert (config["HOST"], config["PORT"]) == ("one,two,::1", "6432,5432,7432")
+
+
+def test_a_comma_in_a_password_is_not_a_second_host():
+    config = database("postgres://us,er:pa,ss@one:6432/name")
+    assert (config["USER"], config["PASSWORD"], config["HOST"], config["PORT"]) == ("us,er", "pa,ss", "one", 6432)
 
 
 def test_a_pool_keeps_no_other_connections():
@@ -224,7 +232,7 @@ def test_what_a_bucket_signs_is_at_the_address_that_the_policy_allows(url, monke
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "key")
-    for name in ("AWS_DEFAULT_REGION", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # the URL alone decides
     service = services.uploads(url)
     assert S3Storage(**service.setting["OPTIONS"]).url("a.png").startswith(service.url)

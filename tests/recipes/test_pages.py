@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from generation import PROJECT_DIRECTORY, TEMPLATE, Answers, name_of, original
-from pages import NAMES, PAGES, apply_diffs, apply_recipe, check_everything, command, commands, take
+from generation import PROJECT_DIRECTORY, TEMPLATE, Answers, name_of, original, run, user_environment
+from pages import NAMES, PAGES, apply_diffs, apply_recipe, check_everything, command, commands, commit, take
 
 ANSWERS: list[Answers] = [
     {"database": "postgresql", "media_storage": "disk", "deploy": "procfile"},
@@ -62,6 +62,31 @@ def test_a_page_applies_alone_without_a_merge(shared, template, tmp_path, name):
     for number, answers in enumerate(ANSWERS):
         project = take(original(shared, template, **answers), tmp_path / str(number))
         command(project, "git", "apply", str(PAGES / f"{name}.md"))
+
+
+def test_git_knows_the_files_that_a_page_was_made_of(shared, template, tmp_path):
+    """`--3way` merges with them; they are those of the default answers."""
+    project = take(original(shared, template), tmp_path)
+    staged = command(project, "git", "ls-files", "--stage").stdout
+    blobs = {path: blob for blob, path in re.findall(r"(?m)^\d+ (\w{7})\w+ \d+\t(.+)$", staged)}
+    for name in NAMES:
+        text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+        for path, blob in re.findall(r"(?m)^diff --git a/(\S+) .*\n(?:new file.*\n)?index (\w+)", text):
+            assert blob == blobs.get(path, "0000000"), f"{name}: {path}"
+
+
+def test_a_page_that_meets_an_edit_marks_the_conflict_and_applies_the_rest(shared, template, tmp_path):
+    project = take(original(shared, template), tmp_path)
+    project.edit(
+        "config/urls.py", "admin.site.urls),\n", 'admin.site.urls),\n    path("shop/", include("shop.urls")),\n'
+    )
+    commit(project, "My own")
+    page = str(PAGES / "api.md")
+    assert run(["git", "apply", page], project.path, user_environment(project.home)).returncode == 1
+    merged = run(["git", "apply", "--3way", page], project.path, user_environment(project.home))
+    assert (merged.returncode, "Applied patch to 'config/urls.py' with conflicts" in merged.stderr) == (1, True)
+    assert "<<<<<<< ours" in (project.path / "config/urls.py").read_text()
+    assert "rest_framework" in (project.path / "config/settings.py").read_text()
 
 
 @pytest.mark.recipes

@@ -32,7 +32,7 @@ def cache(url: str, verify: bool = True) -> Service:
 def _memcached(url: str) -> Service:
     hosts = url.removeprefix("memcached://").split(",")
     servers = [parse_url(f"memcached://{host}") for host in hosts]
-    if any(server.username or server.path or server.query for server in servers):
+    if any("@" in server.netloc or server.path or server.query for server in servers):
         raise InvalidError("has more than hosts and ports")
     if not all(server.hostname and server.port for server in servers):
         raise InvalidError("has a server without a host or a port")

@@ -12,7 +12,6 @@ import dj_database_url
 from config.env import InvalidError
 from config.service_urls import BASE_DIR, CONNECT_TIMEOUT, Service, parse_url, require_client
 
-BOOLEAN = ("true", "false")
 # Options that would override a part of the URL, or be overridden by it.
 REPEATED = {"dbname", "database", "db", "user", "password", "passwd"}
 
@@ -25,7 +24,7 @@ def database(url: str, conn_max_age: int = 0) -> Service:
     # Google's Cloud SQL has a socket's path for a host: …@//cloudsql/project:region:instance/name
     url = re.sub(r"^(\w+://[^/]*@)/(/[^?]+)/", lambda found: f"{found[1]}{quote(found[2], safe='')}/", url)
     # PostgreSQL tries several hosts in turn: …@one:5432,two:5432/name
-    more = re.match(r"postgres(?:ql)?://(?:[^/@]*@)?[^/@,]+((?:,[^/@,]+)+)", url)
+    more = re.match(r"postgres(?:ql)?://(?:[^/@]*@)?+[^/@,]+((?:,[^/@,]+)+)", url)
     others = [parse_url(f"postgres://{host}") for host in more[1].split(",")[1:]] if more else []
     url = url[: more.start(1)] + url[more.end(1) :] if more else url
     parts = parse_url(url)
@@ -61,9 +60,9 @@ def _postgresql(url: str, hosts: list[SplitResult], conn_max_age: int) -> Servic
         config["HOST"] = ",".join(host.hostname or "" for host in hosts)
         config["PORT"] = ",".join(str(host.port or 5432) for host in hosts)
     options = config["OPTIONS"]
-    _check(options, "pool", BOOLEAN)
     _check(options, "isolation_level", ("1", "2", "3", "4"))  # psycopg.IsolationLevel
-    _check(options, "disable_server_side_cursors", BOOLEAN)  # needed behind PgBouncer
+    for name in ("pool", "disable_server_side_cursors"):  # the second is needed behind PgBouncer
+        _check(options, name, ("true", "false"))
     config["DISABLE_SERVER_SIDE_CURSORS"] = options.pop("disable_server_side_cursors", False)
     if options.get("pool"):
         config["CONN_MAX_AGE"] = 0  # Django refuses a pool of persistent connections
@@ -83,8 +82,10 @@ def _mysql(url: str, parts: SplitResult, conn_max_age: int) -> Service:
     options = config["OPTIONS"]
     _check(options, "isolation_level", ("read uncommitted", "read committed", "repeatable read", "serializable"))
     _check(options, "ssl-mode", ("disabled", "preferred", "required", "verify_ca", "verify_identity"))
+    if not isinstance(options.get("ssl", {}), dict):  # of which dj-database-url makes one with ssl-ca
+        raise InvalidError("has an option ssl: write ssl-mode=REQUIRED")
     mode = options.pop("ssl-mode", "preferred").lower()
-    if mode.startswith("verify") and "ssl" not in options:  # which dj-database-url makes of ssl-ca
+    if mode.startswith("verify") and "ssl" not in options:
         raise InvalidError("has an ssl-mode that needs a certificate: &ssl-ca=/path")
     if mode == "verify_ca":
         options["ssl"]["check_hostname"] = False

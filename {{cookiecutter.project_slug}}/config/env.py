@@ -29,7 +29,7 @@ class Env:
         self.names: set[str] = set()
         self.problems: list[str] = []
 
-    def parsed[T](self, name: str, parse: Callable[[str], T], *, default: str | None = None, example: str) -> T:
+    def parsed[T](self, name: str, parse: Callable[[str], T], *, default: str | int | None = None, example: str) -> T:
         """Return what `parse` makes of the variable `name`, or of its default while it is unset.
 
         `parse` raises InvalidError with the problem. `example` is a value that works.
@@ -39,7 +39,7 @@ class Env:
         try:
             if value is None:
                 raise InvalidError("is missing")
-            return parse(value)
+            return parse(str(value))
         except InvalidError as error:
             self.add_problem(name, str(error), example)
         except (ValueError, LookupError):  # from a library, whose message may hold the value
@@ -62,8 +62,7 @@ class Env:
                 raise InvalidError("is not a boolean: write true or false")
             return BOOLEANS[value.lower()]
 
-        usual = None if default is None else str(default).lower()
-        return self.parsed(name, parse, default=usual, example="true")
+        return self.parsed(name, parse, default=default, example="true")
 
     def integer(self, name: str, *, default: int | None = None, minimum: int = 0, maximum: int = 2**31 - 1) -> int:
         """Return a whole number from `minimum` to `maximum`."""
@@ -75,8 +74,7 @@ class Env:
                 raise InvalidError(f"is out of range: it must be between {minimum} and {maximum}")
             return int(value)
 
-        usual = None if default is None else str(default)
-        return self.parsed(name, parse, default=usual, example=usual or str(minimum))
+        return self.parsed(name, parse, default=default, example=str(minimum if default is None else default))
 
     def choice(self, name: str, choices: Sequence[str], *, default: str | None = None) -> str:
         """Return one of `choices`, which are in lower case; the variable may be in upper case."""
@@ -111,7 +109,7 @@ class Env:
         message = (
             f"\nThe environment of this process has {count}:\n\n{lines}\n\n"
             "Every variable is described in .env.example. To run a command with the variables of .env:\n"
-            "  honcho run python manage.py check\n"
+            "  uv run honcho run python manage.py check\n"
             "No .env yet? This one is good for development: cp .env.example .env\n"
         )
         print(message, file=sys.stderr, flush=True)

@@ -26,7 +26,7 @@ class Service:
     """A backing service, as the environment attached it."""
 
     setting: dict[str, Any]  # Django's entry of DATABASES, CACHES and so on
-    label: str  # for people: what it is and its host, without user names, passwords and paths
+    label: str  # for people: what it is and its host, without user names and passwords
     shared: bool = True  # whether all processes see the same data
     path: Path | None = None  # of its files on this machine
     url: str = ""  # where browsers fetch its files from

@@ -27,7 +27,7 @@ def mail(url: str) -> Service:
     """
     backend = "django.core.mail.backends.{}.EmailBackend"
     if url == "console://":
-        return Service({"BACKEND": backend.format("console")}, "printed", shared=False)
+        return Service({"BACKEND": backend.format("console")}, "printed")
     if url.startswith("file:"):
         path = parse_directory(url, "mail")
         return Service({"BACKEND": backend.format("filebased"), "OPTIONS": {"file_path": path}}, "files", path=path)
@@ -40,10 +40,12 @@ def mail(url: str) -> Service:
         raise InvalidError("has a user without a password, or a password without a user")
     usual, encryption = SMTP[parts.scheme]
     port = parts.port or usual
-    if port == 465 != usual or (usual == 465 and port in (25, 587)):  # https://www.rfc-editor.org/rfc/rfc8314
+    if port in ((25, 587) if parts.scheme == "smtps" else (465,)):  # https://www.rfc-editor.org/rfc/rfc8314
         raise InvalidError("has a port of another scheme: smtps is for 465, smtp+tls for 587")
     # Without a timeout a dead server would hold a thread for ever.
     timeout = parse_options(parts, {"timeout"}).get("timeout", "10")
+    if not re.fullmatch("[1-9][0-9]*", timeout):
+        raise InvalidError("has a timeout that is not a whole number")
     options = {
         "host": parts.hostname,
         "port": port,
@@ -83,7 +85,8 @@ def uploads(url: str) -> Service:
         raise InvalidError("names no bucket")
     query = parse_options(parts, {"endpoint", "region"})
     endpoint, region = query.get("endpoint", "").rstrip("/"), query.get("region")
-    if endpoint and (parse_url(endpoint).scheme not in ("http", "https") or parse_url(endpoint).query):
+    store = parse_url(endpoint or "https://amazon")
+    if store.scheme not in ("http", "https") or not store.hostname or store.query:
         raise InvalidError("has an endpoint that is not https://host")
     if "." in bucket and not endpoint:
         raise InvalidError("names a bucket with a dot, which Amazon's certificates do not cover")
@@ -99,7 +102,8 @@ def uploads(url: str) -> Service:
         "bucket_name": bucket,
         "location": unquote(parts.path.strip("/")),
         "endpoint_url": endpoint or None,
-        "region_name": region,
+        # Without one boto3 would ask the environment, and make other addresses than those that pages allow.
+        "region_name": region or "aws-global",
         "client_config": client,
         "file_overwrite": False,  # as on disk: a second upload of the same name gets another
     }

@@ -20,8 +20,8 @@ def secret_key(value: str) -> str:
     """Check a SECRET_KEY by the limits of Django's own `check --deploy`."""
     if value.startswith(django.SECRET_KEY_INSECURE_PREFIX):
         raise InvalidError(f"starts with {django.SECRET_KEY_INSECURE_PREFIX}, as public keys do, and DEBUG is off")
-    if "$(" in value or "${" in value:
-        raise InvalidError("contains $( or ${, which no shell has expanded")
+    if value.startswith(("$(", "${")):
+        raise InvalidError("starts with $( or ${, which no shell has expanded")
     length, unique = django.SECRET_KEY_MIN_LENGTH, django.SECRET_KEY_MIN_UNIQUE_CHARACTERS
     if len(value) < length or len(set(value)) < unique:
         raise InvalidError(f"is too weak: a key has {length} characters or more, at least {unique} different ones")
@@ -44,6 +44,8 @@ def origin(value: str) -> str:
     parent = name.removeprefix("*.")
     if not re.match("https?://", value) or value != f"{parts.scheme}://{parts.netloc}" or not HOST.fullmatch(parent):
         raise InvalidError("has a value that is not an origin: write a scheme and a host, without user and path")
+    if parts.port == {"http": 80, "https": 443}[parts.scheme]:
+        raise InvalidError("has the usual port of its scheme, which browsers leave out")
     if name != parent and "." not in parent:
         raise InvalidError("trusts every site of a top-level domain")
     return value.lower()

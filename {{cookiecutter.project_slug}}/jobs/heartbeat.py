@@ -25,7 +25,7 @@ MOST_WORKERS = 3
 def requeue_lost_tasks(dead_seconds: float) -> None:
     """Queue the tasks of workers without a heartbeat for `dead_seconds` again, or fail them at the third such loss."""
     # Tasks first, workers second: a worker records a heartbeat before it takes a task.
-    running = list(DBTaskResult.objects.running())
+    running = list(DBTaskResult.objects.filter(backend_name="default").running())
     Heartbeat.objects.filter(seen_at__lt=Now() - timedelta(seconds=dead_seconds)).delete()
     alive = set(Heartbeat.objects.values_list("worker_id", flat=True))
     for lost in running:
@@ -56,7 +56,7 @@ class HeartbeatThread(Thread):
         self.stopped = Event()
 
     def beat(self) -> bool:
-        """Record a heartbeat; return False if it is so late that others may take this worker for dead.
+        """Record a heartbeat; return False if it is late: others may soon take this worker for dead.
 
         The database compares the times: the clocks of machines differ, and one that is suspended stops its own.
         """
@@ -79,7 +79,7 @@ class HeartbeatThread(Thread):
                 if steady_seconds >= self.dead_seconds:
                     requeue_lost_tasks(self.dead_seconds)
             except Exception as error:  # any: without this thread the worker would look dead
-                logger.warning("no heartbeat: %s: %s", type(error).__name__, " ".join(str(error).split()))
+                logger.warning("the heartbeats failed: %s: %s", type(error).__name__, " ".join(str(error).split()))
                 steady_seconds = 0.0
                 connection.close()
         connection.close()

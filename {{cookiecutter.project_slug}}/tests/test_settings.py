@@ -70,7 +70,8 @@ WRONG = {
     "www..example.com None null - ::1 [::g] www.bücher.example",
     "CSRF_TRUSTED_ORIGINS": "www.example.com https://www.example.com/ https://www.example.com/shop https://*.com "
     "https://www.example.com?shop https://www.example.com#shop https://ada@www.example.com "
-    "'https://www.example.com' https://www.example.com\" https://www.example.com:99999 https://*",
+    "'https://www.example.com' https://www.example.com\" https://www.example.com:99999 https://* "
+    "https://www.example.com:443 http://www.example.com:80",
     "DATABASE_URL": "sqlite://secret.sqlite3",
     "DATABASE_CONN_MAX_AGE": "sixty",
     "CACHE_URL": "redis://",
@@ -174,7 +175,7 @@ def test_no_site_may_frame_a_page_and_no_page_starts_a_plugin(settings_of):
         ("SECURE_HSTS_PRELOAD", "true", True),
         ("SECURE_CSP", "false", {}),
         ("TIME_ZONE", "Europe/Paris", "Europe/Paris"),
-        ("SECRET_KEY_FALLBACKS", f"{KEY}1,{KEY}2", [f"{KEY}1", f"{KEY}2"]),
+        ("SECRET_KEY_FALLBACKS", f"{KEY}1,{KEY}$(2", [f"{KEY}1", f"{KEY}$(2"]),
         ("ALLOWED_HOSTS", ".example.com,web_1,[::1],*", [".example.com", "web_1", "[::1]", "*"]),
         ("CSRF_TRUSTED_ORIGINS", "https://*.A.example,http://[::1]:8080", ["https://*.a.example", "http://[::1]:8080"]),
     ],
