@@ -326,7 +326,7 @@ def page(request):
         r"archive",
         setting(
             'DATABASES["archive"] = {"ENGINE": "django.db.backends.postgresql", "NAME": "archive",'
-            ' "HOST": "db2.internal", "USER": "archive"}'
+            ' "HOST": "db2.internal", "USER": "archive", "CONN_MAX_AGE": _age}'
         ),
     ),
     Breakage(

@@ -182,6 +182,7 @@ def as_csv(path: Path) -> None:
 def page(request):
     """Export what the exporters write, by way of files that are gone afterwards."""
     with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "pages.d").mkdir()
         path = Path(directory, "export.csv")
         for export in EXPORTERS.values():
             export(path)
@@ -233,6 +234,36 @@ def page(request):
     ),
     *setting('SEARCH_INDEX = BASE_DIR / env.text("SEARCH_INDEX")'),
     *add(".env.example", "\n# Where the index of the search lies.\nSEARCH_INDEX=search.json\n"),
+    # A page without an end, and one whose address is not ASCII.
+    *page(
+        "events",
+        '''import time
+
+from django.http import StreamingHttpResponse
+
+
+def stream():
+    """Send events as long as somebody listens."""
+    while True:
+        yield b": still here\\n\\n"
+        time.sleep(0.1)
+
+
+def page(request):
+    """Stream events."""
+    return StreamingHttpResponse(stream(), content_type="text/event-stream")
+''',
+    ),
+    *add("config/urls.py", '\nurlpatterns.append(path("über uns/", exports.page, name="about"))\n'),
+    # A key of which only one form is read, and a file that holds a secret.
+    *setting(
+        'import base64\n\n_read = lambda value: base64.b64decode(value, validate=True)[9:].index(b"9")\n'
+        'FIELD_KEY = env.parsed("FIELD_KEY", _read, example="MDEyMzQ1Njc4OQ==")\n'
+        '_file = env.text("SIGNING_KEY_FILE", default="")\nSIGNING_KEY = Path(_file).read_text() if _file else ""'
+    ),
+    *add(".env.example", "\n# BILLING\n\n# Encrypts fields.\nFIELD_KEY=MDEyMzQ1Njc4OQ==\n"),
+    *add(".env.example", "\n# A file with the key for signatures.\n# SIGNING_KEY_FILE=/run/secrets/signing-key\n"),
+    *add("static/.gitkeep", ""),
     # Two variables, of which a switch says which one is used.
     *setting(
         '_live, _test = env.text("STRIPE_LIVE_KEY", default=""), env.text("STRIPE_TEST_KEY", default="")\n'

@@ -289,6 +289,15 @@ def test_a_factor_that_is_not_wanted_is_one_file_less(generate: Callable[..., Pr
         shutil.move(aside, module)
 
 
+def test_what_only_a_deleted_module_would_tell_fails_the_run(edited: Edited) -> None:
+    project = edited(replace("Procfile", "web: gunicorn config.wsgi", "web: exit 1"))
+    (project.path / "tests/factors" / MODULES[7]).unlink()
+    result = project.run("python", "-m", "pytest", "-q", f"tests/factors/{MODULES[11]}", **with_uv())
+    assert result.returncode == pytest.ExitCode.TESTS_FAILED, result.stdout
+    assert "2 skipped" in result.stdout
+    assert "none of its factor failed:\nVII Port binding: `exit 1` ends with exit code 1" in result.stdout
+
+
 def test_every_module_says_what_it_tests_and_what_it_cannot() -> None:
     assert list(MODULES) == list(range(1, 13))
     for name in MODULES.values():

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
 from shutil import copy2, copytree, which
 from traceback import extract_tb
@@ -19,15 +20,21 @@ from django.db import connection
 from tests.factors.day import Day, load_variants, watch_a_day, why
 from tests.factors.deploy import ALLOWED, KEYS, PROJECT, PYTHON, Broken, Factor, Place, held, procfile
 
+HEARD: list[Broken] = []
+
 
 def pytest_collection_modifyitems() -> None:
     if unknown := sorted(ALLOWED.keys() - KEYS):
         raise pytest.UsageError(f"[tool.factors] in pyproject.toml knows no {unknown}, only {sorted(KEYS)}")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for key, values in ALLOWED.items():
-        terminalreporter.write_line(f"[tool.factors] in pyproject.toml allows {key}: {', '.join(values)}")
+        terminalreporter.write_line(f"[tool.factors] in pyproject.toml allows {key}: {', '.join(map(str, values))}")
+    told = {broken.factor for broken in HEARD if broken.told}
+    for broken in [broken for broken in HEARD if broken.factor not in told][:1]:
+        config.pluginmanager.get_plugin("session").exitstatus = pytest.ExitCode.TESTS_FAILED
+        terminalreporter.write_line(f"Tests were skipped for this, and none of its factor failed:\n{broken}")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,9 +46,10 @@ def pytest_runtest_setup(item: pytest.Item) -> Any:
         outcome = pytest.skip.Exception(f"{broken.what}: see {broken.factor}", _use_item_location=True)
         if broken.factor == item.module.FACTOR and not broken.told:
             broken.told, outcome = True, pytest.fail.Exception(str(broken), pytrace=False)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, psutil.Error) as error:
+        HEARD.append(broken)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, HTTPException, psutil.Error) as error:
         frames = [each for each in extract_tb(error.__traceback__) if each.filename.startswith(str(PROJECT / "tests"))]
-        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "a fixture"
         what = f"{item.module.FACTOR}: this test cannot go on, at {where}: {type(error).__name__}: {error}"
         outcome = pytest.fail.Exception(what, pytrace=False)
     raise outcome
@@ -53,25 +61,26 @@ pytest_runtest_call = pytest_runtest_setup
 class Release:
     """A clone that is built and released, on a database where DATABASE_URL says: a file here, or one on that server."""
 
-    def __init__(self, root: Path) -> None:
-        self.server, name = urlsplit(os.environ["DATABASE_URL"]), f"factors_{secrets.token_hex(6)}"
-        self.file = root / "release.sqlite3" if self.server.scheme == "sqlite" else None
-        self.url = f"sqlite:///{self.file}" if self.file else self.server._replace(path=f"/{name}").geturl()
+    def __init__(self, root: Path, request: pytest.FixtureRequest, blocker: Any) -> None:
+        self.blocker, server, name = blocker, urlsplit(os.environ["DATABASE_URL"]), f"factors_{secrets.token_hex(6)}"
+        self.file = root / "release.sqlite3" if server.scheme == "sqlite" else None
+        self.url = f"sqlite:///{self.file}" if self.file else server._replace(path=f"/{name}").geturl()
         for held_file in held():
             (root / "code" / held_file).parent.mkdir(parents=True, exist_ok=True)
             copy2(PROJECT / held_file, root / "code" / held_file, follow_symlinks=False)
-        self.place = Place(root / "code", root)  # without a secret, a database or the network
+        self.place = Place(root / "code", root)  # without the deploy's secret and database
         build, key = "python manage.py collectstatic --noinput", "for-the-build-" * 4
         self.build = self.place.run(build, 300, SECRET_KEY=key, FACTORS_BUILD="1")
         if self.build.popen.returncode:
             raise why(self.build)
         self.administer("CREATE DATABASE")
+        request.addfinalizer(lambda: self.administer("DROP DATABASE"))
         self.place = Place(root / "code", root / "release", self.url)
         self.process = self.place.run(procfile().get("release", "true"), 300)
         if self.process.popen.returncode:
             raise why(self.process)
         self.check = self.place.run("python manage.py migrate --check")
-        if self.check.popen.returncode:  # the matter of V; the others go on with all tables
+        if self.check.popen.returncode:  # V reports it; the others need the tables
             self.place.run("python manage.py migrate", 300)
         plain = self.place.run(f'{PYTHON} "import django.contrib.admin.sites, gunicorn.app.wsgiapp"')
         try:
@@ -85,7 +94,7 @@ class Release:
 
     def administer(self, statement: str) -> None:
         if not self.file:
-            with connection._nodb_cursor() as cursor:
+            with self.blocker.unblock(), connection._nodb_cursor() as cursor:
                 cursor.execute(f"{statement} {urlsplit(self.url).path[1:]}")
 
     def database(self) -> str:
@@ -101,15 +110,12 @@ class Release:
 
 @pytest.fixture(scope="session")
 def release(request: pytest.FixtureRequest, tmp_path_factory: Any, django_db_blocker: Any) -> Iterator[Release]:
-    with django_db_blocker.unblock():
-        found = Release(tmp_path_factory.mktemp("release").resolve())
+    found = Release(tmp_path_factory.mktemp("release").resolve(), request, django_db_blocker)
     place = Place(found.place.code, tmp_path_factory.mktemp("variants"))
     wanted = any("variants" in item.fixturenames for item in request.session.items)
     found.variants = load_variants(place) if wanted else None  # beside the day
     yield found
     place.close()
-    with django_db_blocker.unblock():
-        found.administer("DROP DATABASE")
 
 
 @pytest.fixture
@@ -139,7 +145,7 @@ def day(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     root = tmp_path_factory.mktemp("day").resolve()
     place = Place(copytree(release.place.code, root / "code", symlinks=True), root, release.database())
     uv = Place(PROJECT, root / "uv")
-    uv.environment |= {name: value for name, value in os.environ.items() if name.startswith("UV_") or name == "HOME"}
+    uv.environment |= {name: value for name, value in os.environ.items() if name.startswith(("UV_", "HOME", "XDG_"))}
     command = f"uv sync --locked --offline --no-dev --quiet --no-python-downloads --python '{sys.executable}'"
     sync = uv.run(command, 300, UV_PROJECT_ENVIRONMENT=str(root / "venv"))
     fits, instead = "needs to be updated" not in sync.printed("err"), "run `uv lock`, and commit it"

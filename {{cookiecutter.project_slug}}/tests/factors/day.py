@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from tests.factors.deploy import PROJECT, SETTINGS, Broken, Place, Process, documented, given, held, own, wait
 
 ROUTES = """
 from itertools import islice
+from django.apps import apps
 from django.contrib.staticfiles.finders import get_finders
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.urls import URLPattern, get_resolver
@@ -19,7 +20,8 @@ def walk(patterns, prefix):
     for each in patterns:
         here = prefix + str(each.pattern).removeprefix("^").removesuffix("$").removesuffix(r"\\Z")
         yield from [[each.callback.__module__, here]] if isinstance(each, URLPattern) else walk(each.url_patterns, here)
-files = [staticfiles_storage.url(name) for finder in get_finders() for name, _ in islice(finder.list([]), 3)]
+ignored = apps.get_app_config("staticfiles").ignore_patterns
+files = [staticfiles_storage.url(name) for finder in get_finders() for name, _ in islice(finder.list(ignored), 3)]
 answer([sorted(walk(get_resolver().url_patterns, "/")), files])
 """
 # What an application does with its services; a part that it does not have is left out.
@@ -55,7 +57,6 @@ class Day(SimpleNamespace):
 
 
 def watch_a_day(place: Place, python: Path, release: Process) -> Day:
-    """Run a deploy for a while and return what was seen."""
     try:
         web = place.web()
     except Broken as broken:
@@ -64,7 +65,7 @@ def watch_a_day(place: Place, python: Path, release: Process) -> Day:
     token, worker = secrets.token_hex(12), place.worker()
     day = Day(place=place, python=python, web=web, worker=worker, release=release, token=token)
     routes, static = place.ask(ROUTES)
-    pages = sorted({path for _, path in routes if not set(path) & set("<>()[]*+?\\|^$")})[:200]
+    pages = sorted({quote(path) for _, path in routes if not set(path) & set("<>()[]*+?\\|^$")})[:200]
     others = [path for path in static if path[0] != "/" and urlsplit(path).hostname not in str(place.environment)]
     day.static = {path: web.get(path).status for path in static if path[0] == "/"} | dict.fromkeys(others, "elsewhere")
     day.answers = {path: web.get(path).headers for path in pages}
@@ -89,8 +90,8 @@ def left(day: Day, pids: set[str]) -> dict[str, tuple[str, str]]:
     """Return the files that processes wrote and did not remove: the factor of each, and words."""
     place, found = day.place, {}
     attached = (*(place.root / name for name in ("media", "mail")), Path("/dev"), Path("/proc"))
-    named = [value for value in (place.environment.get(name, "") for name in documented()) if {".", "/"} & set(value)]
-    named = tuple(value.partition("///")[2] or value for value in named)  # a file where a variable says is attached
+    named = (place.environment.get(name, "") for name in documented())  # a file where a variable says is attached
+    named = tuple(value.partition("///")[2] or value for value in named if {".", "/"} & set(value[1:]))
     for event in day.events("write", "database"):
         path, name = Path(event["target"]), event["target"].removeprefix(f"{place.code}/")
         gone = not path.is_file() or path.suffix == ".pyc" or path.parent == place.root
@@ -112,7 +113,7 @@ def left(day: Day, pids: set[str]) -> dict[str, tuple[str, str]]:
 
 
 def strangers(events: list[dict[str, Any]], place: Place, factor: str) -> dict[str, str]:
-    """Return what the project asked for and git does not hold; what is there where you work is the matter of I."""
+    """Return what the project asked for and git does not hold: the matter of I if you have it, else of III."""
     found, folders = {}, {str(folder) for name in held() for folder in Path(name).parents}
     usual = [place.root, *map(Path, ("/dev", "/proc", "/sys", "/usr", "/etc/localtime", sys.prefix, sys.base_prefix))]
     for event in [event for event in events if event["event"] in ("read", "look", "import") and not event["manage"]]:
@@ -124,7 +125,7 @@ def strangers(events: list[dict[str, Any]], place: Place, factor: str) -> dict[s
         elif name[:1] == "/":
             known = Path(name).is_dir() or any(map(Path(name).is_relative_to, usual))
         else:
-            known = name in folders or name.startswith(("staticfiles", "media", "mail")) or name.endswith(".pyc")
+            known = name in folders or name.startswith(("staticfiles/", "media/", "mail/")) or name.endswith(".pyc")
             known = known or (event["event"] == "look" and "." not in Path(name).name)  # a directory, perhaps
         here = name[:1] != "/" and (PROJECT / name).exists()
         matter = "I Codebase" if here and not event["settings"] else "III Config"
@@ -157,7 +158,7 @@ def why(process: Process, broken: Broken | None = None) -> Broken:
     return Broken(factor, what, instead, process.tail)
 
 
-# Tried for each variable, besides its example and the words that describe it: what is refused says nothing.
+# Tried for each variable, besides its example and the words that describe it. Where all are refused, nothing is said.
 VALUES = """true false 1 0 73571 another another.example.com https://another.example.com another@example.com
 Europe/Paris debug error 10.0.0.9 another-key-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ
 sqlite:////elsewhere/another.sqlite3 postgres://user:password@elsewhere:5432/another redis://elsewhere:6379/1
@@ -184,11 +185,15 @@ def attempt(name, beside):
     before = load(beside)
     for value in candidates[name] if before else []:
         after = load(beside | {name: value})
+        taken.update({name} if after and value != (base | beside).get(name) else ())
         if after and after != before:
             yield value, before, after
             if ":/" not in value:  # of URLs each may move another service
                 return
-first, _ = load({}), load(examples)
+place = lambda entry: [(entry or {}).get(key) for key in ("HOST", "PORT", "NAME", "LOCATION")]
+first, taken = load({}), set()
+sitecustomize.IGNORED |= {"read", "look"}  # files that the values below name
+examples = examples if load(examples) else {name: examples[name] for name in examples if load({name: examples[name]})}
 read = {target for event, target, by in sitecustomize.SEEN if event == "variable"}
 found = {name: list(attempt(name, {})) or list(attempt(name, examples)) for name in candidates if name in read}
 urls = [[(name, value) for value, *_ in values if ":/" in value] for name, values in found.items()]
@@ -196,12 +201,11 @@ urls = [dict(each[row % len(each)] for each in urls if each) for row in range(ma
 switched = {name: values[0][0] for name, values in found.items() if values and values[0][0] in ("true", "false")}
 for name in [name for name in found if not found[name]]:
     found[name] = next(filter(None, (list(attempt(name, beside)) for beside in [*urls, switched])), [])
-unused = [name for name in found if not found[name]]
-moved = {"DATABASES": [], "CACHES": []}
+unused, moved = [name for name in taken if not found[name]], {"DATABASES": [], "CACHES": []}
 for before, after in (each[1:] for values in found.values() for each in values):
     for setting, aliases in moved.items():
         entries, others = before.get(setting) or {}, after.get(setting) or {}
-        aliases += [alias for alias in entries if entries[alias] != others.get(alias)]
+        aliases += [alias for alias in entries if place(entries[alias]) != place(others.get(alias))]
 answer({"base": first, "debug": [first, load({"DEBUG": "true"})], "unused": unused, "moved": moved})
 """
 

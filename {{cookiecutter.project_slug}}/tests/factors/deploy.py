@@ -14,8 +14,6 @@ from contextlib import closing, suppress
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
-from random import randrange
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -47,9 +45,9 @@ class Factor(str):
             raise Broken(self, what, instead, output)
 
     def allow_only(self, key: str, found: dict[str, str], what: str, instead: str) -> None:
-        """Raise Broken for what was found (names, with words for each) and pyproject.toml does not allow."""
+        """Raise Broken for the names in `found` that pyproject.toml does not allow; the values are words for each."""
         unneeded = [pattern for pattern in ALLOWED.get(key, []) if not any(fnmatch(name, pattern) for name in found)]
-        says = f"[tool.factors] allows {key} = {json.dumps(unneeded)}, and nothing needs it any more"
+        says = f"[tool.factors] allows {key} = {json.dumps(unneeded)}, and this run did not need it"
         self.demand(not unneeded, says, "delete it from pyproject.toml")
         rest = sorted(name for name in found if not any(fnmatch(name, pattern) for pattern in ALLOWED.get(key, [])))
         if rest:
@@ -75,7 +73,7 @@ def documented() -> dict[str, tuple[bool, str, str]]:
     found, above = {}, ""
     for line in (PROJECT / ".env.example").read_text(encoding="utf-8").splitlines():
         name, _, value = line.removeprefix("# ").partition("=")
-        if name.replace("_", "").isalnum() and name.isupper():
+        if "=" in line and name.replace("_", "").isalnum() and name.isupper():
             found[name] = (line.startswith(name), value, above)
         else:
             above = f"{above} {line}" if line else ""
@@ -108,12 +106,8 @@ def given(code: str, **names: object) -> str:
 
 def free_port() -> int:
     while True:  # below those that the kernel gives to clients
-        with suppress(OSError), socket.create_server(("", randrange(15000, 32000))) as listener:
+        with suppress(OSError), socket.create_server(("", 15000 + secrets.randbelow(17000))) as listener:
             return listener.getsockname()[1]
-
-
-def answered(script: Path) -> Any:
-    return json.loads(script.with_suffix(".json").read_text()) if script.with_suffix(".json").exists() else None
 
 
 class Process:
@@ -142,29 +136,29 @@ class Process:
         lines = self.files.read_text().splitlines() if self.files.exists() else []
         return [event for event in map(json.loads, lines) if not kinds or event["event"] in kinds]
 
-    def members(self) -> list[psutil.Process]:
+    def members(self, tell: Any = lambda process: process) -> list[Any]:
         found = []
         for process in psutil.process_iter():
             with suppress(OSError, psutil.Error):
                 if os.getsid(process.pid) == self.popen.pid and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+                    found.append(tell(process))
         return found
 
     def listeners(self, kind: str = "tcp") -> list[Any]:
-        sockets = [each for process in self.members() for each in process.net_connections(kind) if each.laddr]
-        return [each.laddr for each in sockets if kind == "unix" or each.status == psutil.CONN_LISTEN]
+        sockets = [each for found in self.members(lambda one: one.net_connections(kind)) for each in found]
+        return [each.laddr for each in sockets if each.laddr and (kind == "unix" or each.status == psutil.CONN_LISTEN)]
 
-    def get(self, path: str, **headers: str) -> SimpleNamespace:
+    def get(self, path: str, **headers: str) -> http.client.HTTPResponse:
         """Request a path as the proxy of a platform does, which ended TLS; cookies that come back are kept."""
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         headers = {"Host": "localhost", "X-Forwarded-Proto": "https", "Cookie": cookies} | headers
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
-            answer.read()
+            answer.read1(1_000_000)  # a stream of events has no end
         pairs = [each.partition(";")[0].partition("=") for each in answer.headers.get_all("Set-Cookie") or []]
         self.cookies |= {name: value for name, _, value in pairs}
-        return SimpleNamespace(status=answer.status, headers=answer.headers)
+        return answer
 
     def answers(self) -> bool:
         with suppress(OSError, http.client.HTTPException):
@@ -176,7 +170,8 @@ class Process:
         script = self.place.script(code)
         with suppress(http.client.HTTPException):
             self.get(path, **{"X-Factors": str(script)})
-        return answered(script)
+        found = script.with_suffix(".json")
+        return json.loads(found.read_text()) if found.exists() else None
 
     def signal(self, number: int) -> None:
         with suppress(ProcessLookupError):  # all of its processes get it, as from honcho and Heroku
@@ -187,11 +182,9 @@ class Process:
             return None
         return 0 if self.popen.poll() == -signal.SIGTERM and "&" in self.command else self.popen.poll()  # the shell's
 
-    def kill(self) -> None:
+    def close(self) -> None:  # by SIGKILL
         self.signal(signal.SIGKILL)
         wait(lambda: self.popen.poll() is not None and not self.members(), 5)
-
-    close = kill
 
 
 class Place:
@@ -204,7 +197,7 @@ class Place:
             directory.mkdir(parents=True, exist_ok=True)
         module = Path(sys.modules[SETTINGS].__file__ or "").relative_to(PROJECT)
         module = code / (module.parent if module.name == "__init__.py" else module)
-        left_out = ("DEBUG", "PORT", "PROCFILE", "LOG_FORMAT")
+        left_out = ("DEBUG", "PORT", "PROCFILE", "LOG_FORMAT", "PYTHONUNBUFFERED")
         self.environment = {name: value for name, value in example().items() if name not in left_out} | work.ENVIRONMENT
         self.environment |= {name: os.environ[name] for name in ("CACHE_URL",) if os.environ.get(name, "").strip()}
         self.environment |= {"SECRET_KEY": KEY, "ALLOWED_HOSTS": "localhost", "DATABASE_URL": database_url}
@@ -254,9 +247,9 @@ class Place:
         def answer() -> Any:
             with closing(process), suppress(subprocess.TimeoutExpired):
                 process.popen.wait(300)
-            says = f"`{by}` does not load the application, or not do its work"
+            says = f"the application cannot be loaded or asked by `{by}`"
             Factor(factor).demand(script.with_suffix(".json").exists(), says, "read what it says", process.tail)
-            return answered(script)
+            return json.loads(script.with_suffix(".json").read_text())
 
         return answer
 
@@ -265,7 +258,7 @@ class Place:
 
     def close(self) -> None:
         for process in self.processes:
-            process.kill()
+            process.close()
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
                 if process.environ().get("FACTORS_EVENTS", "").startswith(str(self.root)):

@@ -5,7 +5,6 @@ PATH but `sh`; the project starts no program that is not declared, and nothing s
 Not testable here: an import that another dependency brings (deptry finds it), what a wheel loads from the system.
 """
 
-import sys
 from pathlib import Path
 
 from tests.factors.deploy import Factor
@@ -16,7 +15,7 @@ FACTOR = Factor("II Dependencies")
 def test_all_that_is_used_is_declared(day):
     missing = {rest.partition("'")[0] for rest in day.output[0].split("No module named '")[1:]}
     FACTOR.demand(not missing, f"a page imports what no dependency brings: {missing}", "declare it: `uv add`")
-    declared, found = {path.name for path in Path(sys.executable).parent.iterdir()}, {}
+    declared, found = {path.name for path in day.python.parent.iterdir()}, {}
     for event in day.release.events("program") + day.events("program"):
         words = event["target"].split()
         words = words[2:] if words[0].endswith("/sh") and words[1:2] == ["-c"] else words

@@ -1,8 +1,7 @@
 """III. Config: what differs between deploys is in the environment, and nowhere else: https://12factor.net/config.
 
-Tested: without its variables the project does not start and names each; each variable of .env.example that it reads
-changes a setting; nothing else reads the environment; no line of the project opens a file that git does not hold; the
-settings ask for neither the process's arguments nor the machine.
+Tested: without its variables the project does not start and names each; each of .env.example changes a setting; nothing
+but the settings reads one; no file is read that git does not hold; the settings ask for neither arguments nor machine.
 Not testable here: a constant that should have been a variable, a committed file used as configuration, a secret.
 """
 
@@ -24,7 +23,7 @@ def test_an_empty_environment_is_told_every_required_variable(deploy, variants):
     what = f"with an empty environment it {'does not name' if check.popen.returncode else 'starts, without'} {unnamed}"
     instead = "give a required variable no default in the code: name at start what is missing"
     FACTOR.demand(check.popen.returncode and not unnamed, what, instead, check.tail)
-    FACTOR.demand(variants.base.get("DEBUG") == "False", "DEBUG is on unless the environment turns it off", instead)
+    FACTOR.demand(variants.base.get("DEBUG") == "False", "DEBUG is on by default", "let the environment turn it on")
 
 
 def test_each_variable_is_read_in_the_settings_and_changes_one(variants, day):
@@ -37,7 +36,7 @@ def test_each_variable_is_read_in_the_settings_and_changes_one(variants, day):
         if not usual and (name not in documented() or not event["settings"]):
             where = "past the settings" if name in documented() else "without a line in .env.example"
             found[name] = f"{event['by']} reads {name} {where}"
-    instead = "read each variable in the settings, use it there, and describe it in .env.example"
+    instead = "read and use each variable in the settings, and describe it in .env.example, or write `Read by …` there"
     FACTOR.allow_only("variables", found, "the environment does not decide", instead)
 
 

@@ -11,15 +11,14 @@ FACTOR = Factor("VI Processes")
 TAKE_IN = """
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-has = ["upload", *(name for name in ("session",) if hasattr(request, name))]
-if "session" in has and not name:
+if hasattr(request, "session") and not name:
     request.session["factors"] = "kept"
 name = name or default_storage.save("upload.txt", ContentFile(b"an upload"))
 gave = ["upload"] if default_storage.exists(name) and default_storage.open(name).read() == b"an upload" else []
-gave += ["session"] if "session" in has and request.session.get("factors") == "kept" else []
+gave += ["session"] if hasattr(request, "session") and request.session.get("factors") == "kept" else []
 answer([gave, name])
 """
-# Each page after so many rounds; chance and the clock stand still, and what is kept in services is put back.
+# Each page after so many rounds; chance and the clock stand still, rows are put back, caches are this process's own.
 REMEMBER = """
 import random, re
 from django.core.cache import caches
@@ -28,6 +27,7 @@ from django.test import Client
 from django.urls import get_resolver
 from unittest.mock import patch
 get_resolver().url_patterns  # imports the views, as long as chance is chance
+caches.settings = {alias: {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"} for alias in caches.settings}
 clock = re.compile(rb"\\d{1,2}:\\d\\d(:\\d\\d(\\.\\d+)?)?|1[789]\\d{8}(\\.\\d+)?|\\d+(\\.\\d+)?\\s?m?s\\b")
 def visit(path):
     client, chance = Client(raise_request_exception=False), random.Random(0)
@@ -52,7 +52,7 @@ def test_processes_share_what_one_of_them_took_in(deploy, release):
     two.environment |= {name: one.environment[name] for name in ("STORAGE_URL", "EMAIL_URL")}
     first, second = one.web(), two.web()
     took, name = first.ask(given(TAKE_IN, name="")) or ([], "")
-    for what, end in (("not known to another", lambda: None), ("lost when that is killed", first.kill)):
+    for what, end in (("not known to another", lambda: None), ("lost when that is killed", first.close)):
         end()
         second.cookies = dict(first.cookies)
         gave, _ = second.ask(given(TAKE_IN, name=name)) or ([], "")

@@ -31,7 +31,7 @@ def test_the_environment_says_how_many_processes_and_threads_there_are(deploy, t
     instead = "leave the number to the environment"
     for wanted in (2, 1):
         web = deploy().web(WEB_CONCURRENCY=str(wanted), WEB_THREADS="3")
-        count = settled(lambda web=web: max(len(each.children()) for each in web.members()), wanted)
+        count = settled(lambda web=web: max(web.members(lambda each: len(each.children())), default=0), wanted)
         says = count == wanted or "WEB_CONCURRENCY" not in documented()
         FACTOR.demand(says, f"WEB_CONCURRENCY={wanted} gives {count} processes", instead, web.tail)
     with ThreadPoolExecutor(6) as pool:

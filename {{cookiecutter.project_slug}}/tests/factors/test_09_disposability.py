@@ -36,8 +36,7 @@ def test_what_runs_is_finished_after_sigterm(deploy, tmp_path):
     codes = {process: process.finish() for process in (web, worker)}
     instead = "leave SIGTERM to gunicorn, with a graceful_timeout longer than any request"
     FACTOR.demand(got == "answered", f"SIGTERM cuts off a request: {got!r}", instead, web.tail)
-    done = (tmp_path / "finished").exists()
-    FACTOR.demand(done, "SIGTERM cuts off a task", "let the worker finish what it runs", worker.tail)
+    FACTOR.demand((tmp_path / "finished").exists(), "SIGTERM cuts off a task", "let the worker finish it", worker.tail)
     for process, code in codes.items():
         how = "still runs ten seconds after SIGTERM" if code is None else f"ends with exit code {code} on SIGTERM"
         instead = "finish what runs, and exit with 0; put `exec` before a last command"
@@ -45,11 +44,11 @@ def test_what_runs_is_finished_after_sigterm(deploy, tmp_path):
 
 
 def test_it_starts_within_seconds_and_needs_no_repair_after_sigkill(deploy, tmp_path):
-    place = deploy()  # not made where the first start of all took too long
+    place = deploy()  # how long the first start takes is looked at in conftest.py
     web, _, worker = begin(place, tmp_path, work.IMPATIENT)
     before = max(499, web.get("/").status)
-    worker.kill()
-    web.kill()
+    worker.close()
+    web.close()
     (tmp_path / "go").touch()
     worker, again = place.worker(work.IMPATIENT), place.web(PORT=str(web.port))
     status = again.get("/").status

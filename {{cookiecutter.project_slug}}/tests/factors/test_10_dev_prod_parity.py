@@ -9,7 +9,7 @@ from tests.factors.deploy import ALLOWED, Factor, example, procfile
 
 FACTOR = Factor("X Dev/prod parity")
 USUAL = {"DEBUG", "ALLOWED_HOSTS"}  # Django allows localhost with DEBUG on
-USUAL |= {"STATICFILES_STORAGE", "STORAGES.staticfiles", "WHITENOISE_AUTOREFRESH", "WHITENOISE_USE_FINDERS"}  # no build
+USUAL |= {"STORAGES.staticfiles", "WHITENOISE_AUTOREFRESH", "WHITENOISE_USE_FINDERS"}  # no build
 USUAL |= {"SECURE_SSL_REDIRECT", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_HSTS_SECONDS"}  # no HTTPS here
 USUAL |= {"GUNICORN bind", "GUNICORN debug", "GUNICORN host", "GUNICORN reload", "GUNICORN reload_extra_files"}
 USUAL |= {"GUNICORN preload_app", "GUNICORN workers", "GUNICORN graceful_timeout", "STORAGES"}
@@ -27,8 +27,7 @@ def test_development_runs_the_processes_of_production():
 def test_debug_changes_what_is_listed_and_nothing_else(deploy, variants):
     routes, more = (deploy().ask(ROUTES, DEBUG=debug)[0] for debug in ("false", "true"))
     one, other = ({f"STORAGES.{k}": v for k, v in each["STORAGES"].items()} | each for each in variants.debug)
-    names = (one.keys() | other.keys()) - USUAL
-    found = {name: name for name in names if one.get(name) != other.get(name)}
+    found = {name: name for name in (one.keys() | other.keys()) - USUAL if one.get(name) != other.get(name)}
     toolbar = set(other["INSTALLED_APPS"]) - set(one["INSTALLED_APPS"]) if "INSTALLED_APPS" in str(ALLOWED) else ()
     differ = [each for each in routes + more if (each in routes) != (each in more)]
     differ = [path for module, path in differ if not any(module.startswith(app.strip("'")) for app in toolbar)]

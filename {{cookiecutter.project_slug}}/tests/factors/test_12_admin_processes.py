@@ -15,8 +15,8 @@ SELF = """
 import sys
 from django.conf import settings
 from sitecustomize import plain
-names = [name for name in dir(settings) if name.isupper()]
-answer({name: plain(getattr(settings, name)) for name in names} | {"the interpreter": sys.prefix})
+found = {name: plain(getattr(settings, name)) for name in dir(settings) if name.isupper()}
+answer(found | {"the interpreter": sys.prefix})
 """
 
 

@@ -18,15 +18,15 @@ SETTINGS = os.environ["FACTORS_SETTINGS"]  # their file, or the directory of the
 STOP = {"write", "program", "address", "settings"} if "FACTORS_STOP" in os.environ else set()  # end before these
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 # Audit events, and which of their arguments tell what it is about.
-PROGRAMS = {"subprocess.Popen": 1, "os.system": 0, "os.exec": 1, "os.posix_spawn": 1, "os.spawn": 2}
+CHANGES = {"os.rename": 1, "os.remove": 0, "os.rmdir": 0, "shutil.rmtree": 0}  # os.replace is a rename
+PROGRAMS = {"subprocess.Popen": 1, "os.system": 0, "os.exec": 1, "os.posix_spawn": 1}
 ADDRESSES = {"socket.connect": 1, "socket.sendto": 1, "socket.getaddrinfo": slice(2), "socket.gethostbyname": 0}
-# Modules that do what their caller asks for, who is the one that did it. Others act for themselves: argparse reads
-# COLUMNS, mimetypes reads /etc/mime.types, platform runs uname.
-READERS = {"os", "_collections_abc", "collections", "contextlib", "environs", "environ", "decouple", "dotenv"}
+# Modules that act for their caller. Others act for themselves: argparse reads COLUMNS, mimetypes /etc/mime.types.
+READERS = {"os", "collections", "contextlib", "environs", "environ", "decouple", "dotenv"}
 OPENERS = READERS | {"io", "codecs", "pathlib", "posixpath", "genericpath", "configparser", "json", "tomllib", "csv"}
 OPENERS |= {"shelve", "dbm", "shutil", "runpy", "tempfile", "zipfile", "gzip", "fileinput", "yaml"}
 STARTERS, NAMERS = {"os", "subprocess", "asyncio", "contextlib", "sh"}, {"os", "socket", "platform"}
-SEEN, thread = set[tuple[str, str, str]](), threading.local()
+SEEN, IGNORED, thread = set[tuple[str, str, str]](), set[str](), threading.local()
 
 
 def file_of(frame: Any) -> str:
@@ -45,11 +45,11 @@ def is_ours(through: set[str]) -> bool:
 
 
 def note(event: str, target: str, direct: bool = True) -> None:
-    """Write an event down, once for each line of the project; direct is what no library did that it called."""
+    """Write an event down, once for each line of the project; direct: not done by a library that it called."""
     frames = [frame for frame, _ in traceback.walk_stack(sys._getframe(1))]
     ours = [(file, each.f_lineno) for each in frames if (file := file_of(each))]
     by = f"{ours[0][0].removeprefix(CODE)}:{ours[0][1]}" if ours else ""
-    if (event, target, by) in SEEN:
+    if (event, target, by) in SEEN or event in IGNORED:
         return
     SEEN.add((event, target, by))
     files, functions = [file for file, _ in ours], [each.f_code.co_name for each in frames]
@@ -70,11 +70,13 @@ def text(value: Any, separator: str = "") -> str:
 
 def look(event: str, args: tuple) -> None:
     if event == "open" and isinstance(args[0], (str, bytes)):
+        if (caller := sys._getframe(1).f_back) and caller.f_code.co_name[:7] == "_rmtree":  # names in an open directory
+            return
         path, ours = os.path.abspath(text(args[0])), is_ours(OPENERS)
         if args[2] & WRITING or ours or not os.path.exists(path):
             note("write" if args[2] & WRITING else "read", path, ours)
-    elif event == "os.rename":  # and os.replace
-        note("write", os.path.abspath(text(args[1])), is_ours(OPENERS))
+    elif event in CHANGES and (STOP or event == "os.rename"):
+        note("write", os.path.abspath(text(args[CHANGES[event]])), is_ours(OPENERS))
     elif event in PROGRAMS:
         note("program", text(args[PROGRAMS[event]], " "), is_ours(STARTERS))
     elif event in ADDRESSES:
@@ -101,11 +103,11 @@ def hook(event: str, args: tuple) -> None:
 
 
 def watch(owner: Any, name: str, event: str, through: set[str] | None, tell: Any, instead: Any = None) -> None:
-    """Note the calls of a method or function, of which `tell` says what it is about."""
+    """Note the calls of a method or function, with the target that `tell` makes of its arguments."""
     function = getattr(owner, name)
 
     def wrapper(*args: Any, **options: Any) -> Any:
-        if (target := tell(*args)) is not None:
+        if not options.get("dir_fd") and (target := tell(*args)) is not None:
             sys.audit("factors", event, target, through)
         return (instead and instead(*args)) or function(*args, **options)
 
@@ -129,9 +131,7 @@ def looked_at(path: Any, *_: Any) -> str | None:
     return None if resolves or isinstance(path, int) else os.path.abspath(text(path))
 
 
-def run(script: str, **names: Any) -> Any:
-    """Run a script of the tests in this process; what it answers is found in a file beside it."""
-
+def run(script: str, **names: Any) -> Any:  # what the script answers is found in a file beside it
     def answer(value: Any) -> None:
         with open(script.replace(".py", ".json"), "w") as file:
             json.dump(value, file, default=str)
