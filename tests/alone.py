@@ -16,10 +16,28 @@ def is_alone(item: pytest.Item | None) -> bool:
     return item is not None and item.get_closest_marker("alone") is not None
 
 
+def is_long(item: pytest.Item) -> bool:
+    """Say whether a test is one of those that take long."""
+    return any(item.get_closest_marker(name) for name in ("slow", "recipes"))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the marked tests last, when the others have less to wait for."""
-    items.sort(key=is_alone)
+    """Run the marked tests last, but first when there are long ones, for which they would have to wait.
+
+    pytest-xdist gives each process as many tests in a row. The modules with the longest tests are the first of each
+    process's, so that a short test is the last.
+    """
+    if not any(map(is_long, items)):
+        items.sort(key=is_alone)
+        return
+    modules: dict[object, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault("alone" if is_alone(item) else item.path, []).append(item)
+    rows: list[list[pytest.Item]] = [modules.pop("alone", []), [], []]
+    for module in sorted(modules.values(), key=lambda module: -sum(map(is_long, module))):
+        min(rows, key=len).extend(module)
+    items[:] = rows[0] + rows[1] + rows[2]
 
 
 class Turns:

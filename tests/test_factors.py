@@ -284,7 +284,7 @@ def test_a_factor_that_is_not_wanted_is_one_file_less(generate: Callable[..., Pr
         module = project.path / "tests" / "factors" / name
         aside = shutil.move(module, project.home)
         # Imports everything and finds the fixtures of each test, and makes none.
-        result = project.run("python", "-m", "pytest", "-q", "--setup-plan", "-p", "no:cacheprovider", "tests")
+        result = project.run("python", "-m", "pytest", "-q", "--setup-plan", "-p", "no:cacheprovider", "tests/factors")
         assert result.returncode == 0, f"without {name}:\n{result.stdout}{result.stderr}"
         shutil.move(aside, module)
 

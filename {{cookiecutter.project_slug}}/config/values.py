@@ -20,8 +20,8 @@ def secret_key(value: str) -> str:
     """Check a SECRET_KEY by the limits of Django's own `check --deploy`."""
     if value.startswith(django.SECRET_KEY_INSECURE_PREFIX):
         raise InvalidError(f"starts with {django.SECRET_KEY_INSECURE_PREFIX}, as public keys do, and DEBUG is off")
-    if value.startswith(("$(", "${")):
-        raise InvalidError("starts with $( or ${, which no shell has expanded")
+    if re.search(r"^\$\(|\$\(.* |\$\{", value):  # keys that Django makes may hold $( but neither a space nor {
+        raise InvalidError("contains $( or ${, which no shell has expanded")
     length, unique = django.SECRET_KEY_MIN_LENGTH, django.SECRET_KEY_MIN_UNIQUE_CHARACTERS
     if len(value) < length or len(set(value)) < unique:
         raise InvalidError(f"is too weak: a key has {length} characters or more, at least {unique} different ones")
