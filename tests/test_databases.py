@@ -19,7 +19,7 @@ from urllib.parse import quote
 import pymysql
 import pytest
 from deploys import DEPLOY, add_story, build, migrate, shell
-from generation import Project, Server
+from generation import Project, Server, wait_until
 from servers import PASSWORD, DatabaseServer, MariaDB, PostgreSQL, create_certificate
 
 Generate = Callable[..., Project]
@@ -293,6 +293,23 @@ def took(web: Server, path: str, status: int) -> float:
     began = time.monotonic()
     assert web.get(path).status == status
     return time.monotonic() - began
+
+
+def test_a_mysql_that_accepts_and_says_nothing_is_asked_again(generate: Generate):
+    project = build(generate())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        web = project.serve(**DEPLOY | attach(f"mysql://app:s3cret@127.0.0.1:{silent.getsockname()[1]}/name"))
+        assert web.get("/readyz").status == 503
+        first, _ = silent.accept()
+        silent.setblocking(False)
+
+        def comes_again() -> object:
+            web.get("/readyz")
+            with suppress(BlockingIOError):
+                return silent.accept()[0]
+
+        wait_until(comes_again, 20, lambda: web.output).close()
+        first.close()
 
 
 def test_mysql_tells_the_time_as_django_stores_it(mariadb, generate: Generate):

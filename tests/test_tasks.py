@@ -304,13 +304,14 @@ def test_a_mistake_in_the_schema_is_no_outage(queue):
 
 @on("postgresql")
 def test_workers_that_were_stopped_together_take_no_task_of_each_other(queue):
-    first, second = queue.worker(), queue.worker()
+    dead = 4.0  # after so many seconds the first rightly takes the second for dead, which a busy machine must not need
+    first, second = (queue.worker(f"--dead={dead}") for _ in "ab")
     queue.shell("stay.enqueue('one'); stay.enqueue('two')")
     queue.wait_for("began one")
     queue.wait_for("began two")
     # After so long a life each would judge the other with its next heartbeat.
     lives = [psutil.Process(worker.popen.pid).create_time() for worker in (first, second)]
-    wait_until(lambda: time.time() - max(lives) > 2 * DEAD, 20, lambda: "both live for some time")
+    wait_until(lambda: time.time() - max(lives) > 2 * dead, 20, lambda: "both live for some time")
     for worker in (first, second):
         worker.popen.send_signal(signal.SIGSTOP)
     queue.shell(
