@@ -326,6 +326,7 @@ def test_workers_that_were_stopped_together_take_no_task_of_each_other(queue):
         queue.let_end(word)
         queue.wait_for(f"ended {word}")
     assert [first.stop(), second.stop()] == [0, 0]
+    assert "lost its worker" not in first.output + second.output
     assert Counter(queue.words()) == {"began one": 1, "began two": 1, "ended one": 1, "ended two": 1}
 
 
