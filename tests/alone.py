@@ -25,8 +25,8 @@ def count_long(items: list[pytest.Item]) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the marked tests last; among long tests first, because they would wait until a long one ends.
 
-    pytest-xdist gives each process as many tests in a row. Recipes and then other long tests come first in each row, so
-    that the run ends with short ones.
+    pytest-xdist gives each process as many tests in a row. The modules with long tests come first in each row, so that
+    the run ends with short ones.
     """
     if not count_long(items):
         items.sort(key=is_alone)
@@ -35,8 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         modules.setdefault("alone" if is_alone(item) else item.path, []).append(item)
     rows: list[list[pytest.Item]] = [modules.pop("alone", []), [], []]
-    longest = sorted(modules.values(), key=lambda tests: ("recipes" in tests[0].keywords, count_long(tests)))
-    for module in reversed(longest):
+    for module in sorted(modules.values(), key=count_long, reverse=True):
         min(rows, key=count_long if count_long(module) else len).extend(module)
     items[:] = rows[0] + rows[1] + rows[2]
 

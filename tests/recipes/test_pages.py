@@ -23,15 +23,6 @@ def contents(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): path.read_text(encoding="utf-8") for path in files if path.name != ".env"}
 
 
-@pytest.mark.recipes
-def test_a_project_with_all_pages_is_green(shared, template, tmp_path, redis):
-    project = take(original(shared, template, database="sqlite"), tmp_path)
-    # After the page of PostgreSQL, commands need a server that runs: it comes last.
-    for name in sorted(NAMES, key="postgres-in-development".__eq__):
-        apply_recipe(project, name)
-    check_everything(project, FACTORS_BROKER_URL=redis.url("/2"))
-
-
 def test_each_page_is_short_and_says_what_a_reader_needs():
     for name in NAMES:
         lines = (PAGES / f"{name}.md").read_text(encoding="utf-8").splitlines()
@@ -96,3 +87,12 @@ def test_a_page_that_meets_an_edit_marks_the_conflict_and_applies_the_rest(share
     assert (merged.returncode, "Applied patch to 'config/urls.py' with conflicts" in merged.stderr) == (1, True)
     assert "<<<<<<< ours" in (project.path / "config/urls.py").read_text()
     assert "rest_framework" in (project.path / "config/settings.py").read_text()
+
+
+@pytest.mark.recipes
+def test_a_project_with_all_pages_is_green(shared, template, tmp_path, redis):
+    project = take(original(shared, template, database="sqlite"), tmp_path)
+    # After the page of PostgreSQL, commands need a server that runs: it comes last.
+    for name in sorted(NAMES, key="postgres-in-development".__eq__):
+        apply_recipe(project, name)
+    check_everything(project, FACTORS_BROKER_URL=redis.url("/2"))
