@@ -16,28 +16,10 @@ def is_alone(item: pytest.Item | None) -> bool:
     return item is not None and item.get_closest_marker("alone") is not None
 
 
-def count_long(items: list[pytest.Item]) -> int:
-    """Return how many tests are marked as those that take long."""
-    return sum(any(item.get_closest_marker(name) for name in ("slow", "recipes")) for item in items)
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the marked tests last; among long tests first, because they would wait until a long one ends.
-
-    pytest-xdist gives each process as many tests in a row. The modules with long tests come first in each row, so that
-    the run ends with short ones.
-    """
-    if not count_long(items):
-        items.sort(key=is_alone)
-        return
-    modules: dict[object, list[pytest.Item]] = {}
-    for item in items:
-        modules.setdefault("alone" if is_alone(item) else item.path, []).append(item)
-    rows: list[list[pytest.Item]] = [modules.pop("alone", []), [], []]
-    for module in sorted(modules.values(), key=count_long, reverse=True):
-        min(rows, key=count_long if count_long(module) else len).extend(module)
-    items[:] = rows[0] + rows[1] + rows[2]
+    """Run the marked tests last, when the others have less to wait for."""
+    items.sort(key=is_alone)
 
 
 class Turns:
