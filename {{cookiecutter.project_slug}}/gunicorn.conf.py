@@ -114,7 +114,7 @@ class Logger(glogging.Logger):
     """gunicorn's logger, with the access lines of config/logs.py."""
 
     def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
-        # In development the worker has a newer config.logs than the one imported here, or after a mistake none.
+        # In development the worker has a newer config.logs than this file imported, or none after a syntax error.
         sys.modules.get("config.logs", logs).log_access(resp, environ, request_time)
 
 

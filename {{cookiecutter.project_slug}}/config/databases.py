@@ -82,7 +82,7 @@ def _mysql(url: str, parts: SplitResult, conn_max_age: int) -> Service:
     options = config["OPTIONS"]
     _check(options, "isolation_level", ("read uncommitted", "read committed", "repeatable read", "serializable"))
     _check(options, "ssl-mode", ("disabled", "preferred", "required", "verify_ca", "verify_identity"))
-    if not isinstance(options.get("ssl", {}), dict):  # of which dj-database-url makes one with ssl-ca
+    if not isinstance(options.get("ssl", {}), dict):  # dj-database-url makes a dictionary of ssl-ca
         raise InvalidError("has an option ssl: write ssl-mode=REQUIRED")
     mode = options.pop("ssl-mode", "preferred").lower()
     if mode.startswith("verify") and "ssl" not in options:

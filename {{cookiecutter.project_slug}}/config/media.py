@@ -31,6 +31,6 @@ def media(request: HttpRequest, path: str) -> HttpResponseBase:
     if response.status_code == 200 and not response.headers["Content-Type"].startswith(SHOWN):
         response.headers["Content-Type"] = "application/octet-stream"
         response.headers["Content-Disposition"] = "attachment"
-        del response.headers["Content-Encoding"]  # with which `serve` lets browsers unpack a .gz
+        del response.headers["Content-Encoding"]  # it would let browsers unpack a .gz
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
