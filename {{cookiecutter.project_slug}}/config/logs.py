@@ -7,10 +7,9 @@ import json
 import logging
 import random
 import re
-import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.signals import request_finished
@@ -19,6 +18,10 @@ from django.http import HttpRequest, HttpResponse
 LEVELS = ("debug", "info", "warning", "error", "critical")
 FORMATS = ("json", "text")
 HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # for logs and headers
+
+# No format prints the asyncio task of a record; looking it up takes 4 µs a line.
+# https://docs.python.org/3/howto/logging.html#optimization
+logging.logAsyncioTasks = False
 
 access = logging.getLogger("gunicorn.access")
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
@@ -75,9 +78,9 @@ def prepare(record: logging.LogRecord) -> bool:
 class TextFormatter(logging.Formatter):
     """Lines of text, with times in UTC: gunicorn starts before Django sets TIME_ZONE, and a log has one time zone."""
 
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03d+00:00"
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  logging's name
+        """Return the time with milliseconds, such as 2027-01-31T12:00:00.000+00:00."""
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
     def format(self, record: logging.LogRecord) -> str:
         """Escape lone surrogates, which names of files can have: stdout would refuse the whole line."""
