@@ -175,6 +175,14 @@ def page(request):
     ),
     Breakage(
         2,
+        "a worker that starts a program of development",
+        "honcho",
+        replace(
+            "Procfile", "worker: python manage.py worker", "worker: honcho version && exec python manage.py worker"
+        ),
+    ),
+    Breakage(
+        2,
         "a library that a view imports and nobody declared",
         "no_such_library",
         page(

@@ -96,7 +96,7 @@ def session(block: str) -> dict[str, list[str]]:
 
 def masked(line: str) -> str:
     """Return a line of output without colours, times, ports and process ids."""
-    return re.sub(r"\d+(\.\d+)?m?s?\b", "0", re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", line)).strip()
+    return re.sub(r"\d+(\.\d+)?(m?s\b)?", "0", re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", line)).strip()
 
 
 def test_the_session_is_as_it_was_recorded(user, hosted, tmp_path: Path):

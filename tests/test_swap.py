@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from deploys import (
@@ -175,8 +176,15 @@ def test_every_web_process_notices_that_the_database_is_back(database, request, 
     web = project.serve(**deploy)
 
     def processes(status: int) -> Callable[[], bool]:
-        """Return a condition: both processes have answered so many times, with this alone."""
-        return lambda: {web.get("/readyz").status for _ in range(20)} == {status}
+        """Return a condition: twenty requests at once have this answer, from both processes."""
+
+        def answered() -> bool:
+            with ThreadPoolExecutor(20) as pool:
+                found = {answer.status for answer in pool.map(web.get, ["/readyz"] * 20)}
+            lines = json_lines(web.stdout, logger="gunicorn.access")[-20:]
+            return found == {status} and len({line["process"] for line in lines}) == 2
+
+        return answered
 
     wait_until(processes(200), 20, lambda: web.output)
     with server.stopped():

@@ -78,7 +78,7 @@ def when_ready(server: Arbiter) -> None:
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Collect garbage. Without preloading, forget the modules of config/ that this file imported, for their edits."""
+    """Turn garbage collection on. Without preloading, forget config/, so that the worker imports its edits."""
     gc.enable()
     if not server.cfg.preload_app:
         for name in [name for name in sys.modules if name.split(".")[0] == "config"]:

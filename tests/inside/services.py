@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from config import caches, databases, service_urls, services
 from config.env import InvalidError
+from django.core.mail.backends.smtp import EmailBackend
 from tests.test_services import BASE, database
 
 
@@ -195,6 +196,11 @@ def test_a_cache_on_several_servers():
 
 
 # Mail
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("smtp", 25), ("smtp+tls", 587), ("smtps", 465)])
+def test_mail_by_the_usual_port(scheme, port):
+    assert EmailBackend(alias="default", **mail(f"{scheme}://mail.example")["OPTIONS"]).port == port
 
 
 def test_mail_by_another_port():

@@ -21,7 +21,7 @@ def database(url: str, conn_max_age: int = 0) -> Service:
 
     Connections are kept for `conn_max_age` seconds and checked before each request. Raises InvalidError.
     """
-    # Google's Cloud SQL has a socket's path for a host: …@//cloudsql/project:region:instance/name
+    # Google's Cloud SQL writes a socket's path as the host: …@//cloudsql/project:region:instance/name
     url = re.sub(r"^(\w+://[^/]*@)/(/[^?]+)/", lambda found: f"{found[1]}{quote(found[2], safe='')}/", url)
     # PostgreSQL tries several hosts in turn: …@one:5432,two:5432/name
     more = re.match(r"postgres(?:ql)?://(?:[^/@]*@)?+[^/@,]+((?:,[^/@,]+)+)", url)
@@ -40,7 +40,7 @@ def database(url: str, conn_max_age: int = 0) -> Service:
 def _sqlite(url: str, parts: SplitResult, conn_max_age: int) -> Service:
     if not url.startswith("sqlite:///"):  # dj-database-url makes sqlite://db.sqlite3 a database in memory
         raise InvalidError("must start with sqlite:/// (relative to the project) or sqlite://// (absolute)")
-    if parts.path in ("", "/") or parts.path.endswith("/") or "memory:" in parts.path:
+    if parts.path.endswith("/") or "memory:" in parts.path:
         raise InvalidError("names no file: a database in memory is lost with its process")
     # https://docs.djangoproject.com/en/6.1/ref/databases/#sqlite-notes: WAL lets readers read while one writes, and
     # IMMEDIATE makes a writer wait for its turn. With Django's defaults four writers lose hundreds of writes in 4 s.
@@ -66,7 +66,8 @@ def _postgresql(url: str, hosts: list[SplitResult], conn_max_age: int) -> Servic
     config["DISABLE_SERVER_SIDE_CURSORS"] = options.pop("disable_server_side_cursors", False)
     if options.get("pool"):
         config["CONN_MAX_AGE"] = 0  # Django refuses a pool of persistent connections
-    return Service(config | {"ENGINE": "config.postgresql"}, f"PostgreSQL at {config['HOST'] or 'a socket'}")
+    host = config["HOST"] or options.get("host") or "a socket"
+    return Service(config | {"ENGINE": "config.postgresql"}, f"PostgreSQL at {host}")
 
 
 def _mysql(url: str, parts: SplitResult, conn_max_age: int) -> Service:
@@ -75,7 +76,7 @@ def _mysql(url: str, parts: SplitResult, conn_max_age: int) -> Service:
     import pymysql
 
     pymysql.install_as_MySQLdb()
-    # Django stores times in UTC, and compares them with the server's clock, which has the time zone of the session.
+    # Django stores times in UTC, and its Now() is the server's clock in the time zone of the session.
     utc = {"init_command": "SET time_zone = '+00:00'"}
     config = _parse(url, conn_max_age, {"connect_timeout": CONNECT_TIMEOUT, **utc})
     _check_server(config, parts)
@@ -86,7 +87,7 @@ def _mysql(url: str, parts: SplitResult, conn_max_age: int) -> Service:
         raise InvalidError("has an option ssl: write ssl-mode=REQUIRED")
     mode = options.pop("ssl-mode", "preferred").lower()
     if mode.startswith("verify") and "ssl" not in options:
-        raise InvalidError("has an ssl-mode that needs a certificate: &ssl-ca=/path")
+        raise InvalidError("has an ssl-mode that needs a certificate: add &ssl-ca=/path")
     if mode == "verify_ca":
         options["ssl"]["check_hostname"] = False
     if mode == "required":

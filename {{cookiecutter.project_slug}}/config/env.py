@@ -7,14 +7,11 @@ at start and names the variable, instead of failing on some later page.
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-# gunicorn's own code for "a worker cannot boot": after any other it starts the worker again, for ever.
-EXIT_CODE = 3
-
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
 class InvalidError(ValueError):
-    """Says what is wrong with a value, in words that may be shown: neither the value nor a part of it."""
+    """Says what is wrong with a value. The message is shown to people, so it holds no part of the value."""
 
 
 class Env:
@@ -68,10 +65,8 @@ class Env:
         """Return a whole number from `minimum` to `maximum`."""
 
         def parse(value: str) -> int:
-            if not (value.isascii() and value.isdigit()):
-                raise InvalidError("is not a whole number")
-            if not minimum <= int(value) <= maximum:
-                raise InvalidError(f"is out of range: it must be between {minimum} and {maximum}")
+            if not (value.isascii() and value.isdigit() and minimum <= int(value) <= maximum):
+                raise InvalidError(f"is not a whole number from {minimum} to {maximum}")
             return int(value)
 
         return self.parsed(name, parse, default=default, example=str(minimum if default is None else default))
@@ -110,7 +105,8 @@ class Env:
             f"\nThe environment of this process has {count}:\n\n{lines}\n\n"
             "Every variable is described in .env.example. To run a command with the variables of .env:\n"
             "  uv run honcho run python manage.py check\n"
-            "No .env yet? This one is good for development: cp .env.example .env\n"
+            "No .env yet? For development: cp .env.example .env\n"
         )
         print(message, file=sys.stderr, flush=True)
-        raise SystemExit(EXIT_CODE)
+        # gunicorn's own code for "a worker cannot boot": after any other it starts the worker again, for ever.
+        raise SystemExit(3)

@@ -1,7 +1,7 @@
 """The answers to health probes: /livez says that the process works, /readyz that its backing services do too.
 
 Whatever runs the process restarts it when /livez fails, and sends it no requests while /readyz fails. Both are answered
-before host validation and the redirect to HTTPS, because probes ask for an address, not for a name. They need a free
+before host validation and the redirect to HTTPS, because a probe's Host header is an address. They need a free
 thread, as any page does: while slow clients hold all threads, probes wait, unless a proxy in front buffers requests.
 """
 
@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from threading import Lock, Thread
 
 from django.conf import settings
@@ -42,8 +43,9 @@ class Probe:
         """Return what is wrong with the service, or None, within TIMEOUT seconds."""
         with self.lock:
             if self.result is None or self.result.done():
-                self.result, self.deadline = Future(), time.monotonic() + TIMEOUT
-                Thread(target=self._run, args=(self.result,), daemon=True).start()
+                result: Future[object] = Future()
+                Thread(target=self._run, args=(result,), daemon=True).start()
+                self.result, self.deadline = result, time.monotonic() + TIMEOUT
             result, deadline = self.result, self.deadline
         try:
             error = result.exception(timeout=max(0.0, deadline - time.monotonic()))
@@ -66,24 +68,18 @@ def check_database(alias: str = "default") -> None:
 
     The connection is new, because an existing one may wait for a host that is gone.
     """
-    connection = connections[alias].copy()
-    connection.settings_dict["OPTIONS"].pop("pool", None)
-    if connection.vendor == "mysql":  # whose connect_timeout ends before the server's first word
-        connection.settings_dict["OPTIONS"]["read_timeout"] = CONNECT_TIMEOUT
-    try:
+    with closing(connections[alias].copy()) as connection:
+        connection.settings_dict["OPTIONS"].pop("pool", None)
+        if connection.vendor == "mysql":  # its connect_timeout does not cover the server's greeting
+            connection.settings_dict["OPTIONS"]["read_timeout"] = CONNECT_TIMEOUT
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM django_migrations LIMIT 1")
-    finally:
-        connection.close()
 
 
 def check_cache() -> None:
     """Raise unless every server of the cache answers on a new connection: 32 keys are spread over all of them."""
-    cache = caches.create_connection("default")
-    try:
+    with closing(caches.create_connection("default")) as cache:
         cache.get_many([f"readyz-{number}" for number in range(32)])
-    finally:
-        cache.close()
 
 
 PROBES = {"database": Probe("database", check_database), "cache": Probe("cache", check_cache)}
@@ -110,9 +106,5 @@ def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Ca
 
 def _response(errors: dict[str, BaseException | None]) -> HttpResponse:
     lines = [f"{name}: {'failed' if error else 'ok'}\n" for name, error in errors.items()]
-    return HttpResponse(
-        lines,
-        status=503 if any(errors.values()) else 200,
-        content_type="text/plain; charset=utf-8",
-        headers={"Cache-Control": "no-store"},
-    )
+    status = 503 if any(errors.values()) else 200
+    return HttpResponse(lines, content_type="text/plain", status=status, headers={"Cache-Control": "no-store"})

@@ -12,8 +12,8 @@ from django.views.static import serve
 # Uploaded documents, such as SVG and PDF, run no scripts and see no cookies of this site.
 SANDBOX: dict[str, Any] = {"default-src": [CSP.NONE], "sandbox": True}
 
-# Types that browsers show. Everything else is a download: the policy of the site's pages allows scripts and styles from
-# the site itself, and uploads come from there.
+# Types that browsers show. Everything else is a download: pages may load scripts and styles from this site, so no
+# upload may be one.
 SHOWN = ("image/", "audio/", "video/", "application/pdf", "text/plain")
 
 

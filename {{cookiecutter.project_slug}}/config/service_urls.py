@@ -39,11 +39,11 @@ class Service:
 def parse_url(url: str) -> SplitResult:
     """Return the parts of a URL.
 
-    Raises InvalidError for a `#`, `/`, `?` or `@` in a password that is not percent-encoded: urllib would put it into
-    the host or the path, or drop it.
+    Raises InvalidError if a password holds a `#`, `/`, `?` or `@` that is not percent-encoded: urllib would take a part
+    of the password for the host or the path.
     """
     if not re.match(r"[a-z][a-z0-9+.-]*:", url):
-        raise InvalidError("does not start with a scheme such as the one of the example")
+        raise InvalidError("does not start with a scheme, as the example does")
     if re.search(r"%(?![0-9A-Fa-f]{2})|[^!-~]|[#<>\"\\^`{|}]", url):
         raise InvalidError(f"has a character that a URL cannot hold: {ESCAPE}")
     try:
@@ -62,14 +62,14 @@ def parse_options(parts: SplitResult, known: set[str]) -> dict[str, str]:
     """Return the options after the `?`; raise InvalidError for one that is not in `known`."""
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if options.keys() - known:  # not named in the message: it may be a part of a password
-        raise InvalidError(f"has an unknown option after the ?: {', '.join(sorted(known))} are known")
+        raise InvalidError(f"has an unknown option after the ?; known: {', '.join(sorted(known))}")
     return options
 
 
 def parse_directory(url: str, usual: str) -> Path:
     """Return the directory of file:relative (to the project) or file:///absolute.
 
-    Raises InvalidError for a directory that is, holds or lies in the project: its files would be published or
+    Raises InvalidError for the project's directory, any above it and any inside it: files would be published or
     committed. `usual` and directories below it are allowed, because git and builds ignore them.
     """
     parts = parse_url(url)

@@ -11,12 +11,8 @@ from urllib.parse import unquote
 from config.env import InvalidError
 from config.service_urls import CONNECT_TIMEOUT, Service, parse_directory, parse_options, parse_url, require_client
 
-# The port of each scheme and its options of Django's backend.
-SMTP: dict[str, tuple[int, dict[str, bool]]] = {
-    "smtp": (25, {}),
-    "smtp+tls": (587, {"use_tls": True}),
-    "smtps": (465, {"use_ssl": True}),
-}
+# The options of each scheme for Django's backend, which knows the usual ports.
+SMTP: dict[str, dict[str, bool]] = {"smtp": {}, "smtp+tls": {"use_tls": True}, "smtps": {"use_ssl": True}}
 
 
 def mail(url: str) -> Service:
@@ -38,9 +34,7 @@ def mail(url: str) -> Service:
         raise InvalidError("names no host")
     if bool(parts.username) != bool(parts.password):  # Django would not log in at all
         raise InvalidError("has a user without a password, or a password without a user")
-    usual, encryption = SMTP[parts.scheme]
-    port = parts.port or usual
-    if port in ((25, 587) if parts.scheme == "smtps" else (465,)):  # https://www.rfc-editor.org/rfc/rfc8314
+    if parts.port in ((25, 587) if parts.scheme == "smtps" else (465,)):  # https://www.rfc-editor.org/rfc/rfc8314
         raise InvalidError("has a port of another scheme: smtps is for 465, smtp+tls for 587")
     # Without a timeout a dead server would hold a thread for ever.
     timeout = parse_options(parts, {"timeout"}).get("timeout", "10")
@@ -48,11 +42,11 @@ def mail(url: str) -> Service:
         raise InvalidError("has a timeout that is not a whole number")
     options = {
         "host": parts.hostname,
-        "port": port,
+        "port": parts.port,
         "username": unquote(parts.username or ""),
         "password": unquote(parts.password or ""),
         "timeout": int(timeout),
-        **encryption,
+        **SMTP[parts.scheme],
     }
     return Service({"BACKEND": backend.format("smtp"), "OPTIONS": options}, f"SMTP at {parts.hostname}")
 
@@ -102,7 +96,7 @@ def uploads(url: str) -> Service:
         "bucket_name": bucket,
         "location": unquote(parts.path.strip("/")),
         "endpoint_url": endpoint or None,
-        # Without one boto3 would ask the environment, and make other addresses than those that pages allow.
+        # Without a region boto3 takes the environment's, and makes addresses that the site's policy refuses.
         "region_name": region or "aws-global",
         "client_config": client,
         "file_overwrite": False,  # as on disk: a second upload of the same name gets another

@@ -1,7 +1,7 @@
 """Django's settings, the same code for every deploy.
 
-What varies between deploys is read from the environment, here and nowhere else: .env.example describes each variable.
-A required variable has no default: without it the process ends at start and names it.
+What varies between deploys is read from the environment, here and in gunicorn.conf.py; .env.example describes each
+variable. A required variable has no default: without it the process ends at start and names it.
 Every setting is described in https://docs.djangoproject.com/en/6.1/ref/settings/.
 """
 
@@ -80,7 +80,7 @@ TEMPLATES = [
 ]
 
 
-# Backing services: each is a URL, which a function turns into Django's setting and a label for the first page
+# Backing services: for each a function turns the variable into Django's setting and a label for the first page
 
 _age = env.integer("DATABASE_CONN_MAX_AGE", default=60)
 _verify = env.boolean("CACHE_TLS_VERIFY", default=True)
@@ -96,7 +96,7 @@ CACHES = {"default": attached["cache"].setting}
 MAILERS = {"default": attached["mail"].setting}
 TASKS = {"default": attached["tasks"].setting}
 if any(attached["uploads"].holds(service) for service in attached.values()):
-    env.add_problem("STORAGE_URL", "would publish the database or the mail, which lies in that directory", "file:media")
+    env.add_problem("STORAGE_URL", "would publish the database or the mail in that directory", "file:media")
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.parsed(
     "DEFAULT_FROM_EMAIL", values.address, default="webmaster@localhost", example="site@example.com"
 )
@@ -105,7 +105,7 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.parsed(
 _sessions = env.choice("SESSION_ENGINE", ["db", "cached_db", "cache"], default="db")
 SESSION_ENGINE = f"django.contrib.sessions.backends.{_sessions}"
 if _sessions != "db" and not attached["cache"].shared:
-    env.add_problem("SESSION_ENGINE", "needs a CACHE_URL of a cache that processes share, Redis or Memcached", "db")
+    env.add_problem("SESSION_ENGINE", "needs a CACHE_URL that processes share: Redis or Memcached", "db")
 
 
 # Users and passwords
@@ -143,11 +143,11 @@ STORAGES = {"default": attached["uploads"].setting, "staticfiles": {"BACKEND": _
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 # Files with a hash in their name never change. WhiteNoise's default check doubles its scan at startup.
 WHITENOISE_IMMUTABLE_FILE_TEST = r"\.[0-9a-f]{12}\."
-# Explicit, because the test runner forces DEBUG=False, and there would be no files to serve.
+# Explicit, because the test runner forces DEBUG=False, with which WhiteNoise wants collected files.
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = DEBUG
 
 
-# Security: on while DEBUG is off, each with a switch of its own
+# Security: on while DEBUG is off unless noted, each with a switch of its own
 # https://docs.djangoproject.com/en/6.1/topics/security/
 
 SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", default=not DEBUG)

@@ -10,30 +10,28 @@ from django.core.validators import validate_email
 
 from config.env import InvalidError
 
-# A name or an address. None and null come from programs that had no value. Underscores are not standard, but names in
-# private networks have them.
+# A host name or an address, but not None or null, which programs write for a missing value. Underscores are not
+# standard, but names in private networks have them.
 _LABEL = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
-HOST = re.compile(rf"(?!none$|null$){_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\]", re.IGNORECASE)
+HOST = re.compile(rf"(?!none$|null$){_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE)
 
 
 def secret_key(value: str) -> str:
     """Check a SECRET_KEY by the limits of Django's own `check --deploy`."""
     if value.startswith(django.SECRET_KEY_INSECURE_PREFIX):
-        raise InvalidError(f"starts with {django.SECRET_KEY_INSECURE_PREFIX}, as public keys do, and DEBUG is off")
+        raise InvalidError(f"starts with {django.SECRET_KEY_INSECURE_PREFIX}, as a public key does, and DEBUG is off")
     if re.search(r"^\$\(|\$\(.* |\$\{", value):  # keys that Django makes may hold $( but neither a space nor {
         raise InvalidError("contains $( or ${, which no shell has expanded")
     length, unique = django.SECRET_KEY_MIN_LENGTH, django.SECRET_KEY_MIN_UNIQUE_CHARACTERS
     if len(value) < length or len(set(value)) < unique:
-        raise InvalidError(f"is too weak: a key has {length} characters or more, at least {unique} different ones")
+        raise InvalidError(f"is too weak: it needs {length} characters, at least {unique} of them different")
     return value
 
 
 def host(value: str) -> str:
     """Check a host as ALLOWED_HOSTS takes it: a name, .name for its subdomains too, an address, or * for all."""
-    if not value.isascii():
-        raise InvalidError("has a name that is not ASCII: write its form that starts with xn--")
     if value != "*" and not HOST.fullmatch(value.removeprefix(".")):
-        raise InvalidError("has a value that is not a host: leave out the scheme, port and path")
+        raise InvalidError("has a value that is not a host: leave out scheme, port and path, write xn-- for non-ASCII")
     return value
 
 
@@ -57,5 +55,5 @@ def address(value: str) -> str:
         [(_, mailbox)] = getaddresses([value])
         validate_email(mailbox)
     except (ValidationError, ValueError):
-        raise InvalidError("is no mail address") from None
+        raise InvalidError("is not a mail address") from None
     return value

@@ -70,8 +70,8 @@ class HeartbeatThread(Thread):
         return False
 
     def run(self) -> None:
-        # After an outage of the database, or a pause of the machine, every worker looks dead. So a worker judges
-        # others only after its own heartbeats were in time for `dead_seconds`: by then all that live have recorded one.
+        # After an outage of the database, or a pause of the machine, every worker looks dead. So a worker judges others
+        # only after its own heartbeats were in time for `dead_seconds`: by then every living worker has recorded one.
         steady_seconds = 0.0
         while not self.stopped.wait(self.beat_seconds):
             try:

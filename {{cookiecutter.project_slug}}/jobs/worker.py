@@ -60,7 +60,7 @@ class Worker(DatabaseWorker):
             raise
         except Exception:
             logger.exception("Task id=%s path=%s state=FAILED", db_task_result.pk, db_task_result.task_path)
-            # No database stores half of a surrogate pair, PostgreSQL no NUL.
+            # No database stores half a surrogate pair; PostgreSQL stores no NUL.
             text = db_task_result.traceback.encode("ascii", "backslashreplace").decode()
             db_task_result.traceback = text.replace("\0", r"\x00")
             db_task_result.save(update_fields=["status", "finished_at", "exception_class_path", "traceback"])

@@ -22,5 +22,5 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def favicon(request: HttpRequest) -> HttpResponseBase:
-    """Redirect to the icon of pages that name none, such as the admin's."""
+    """Redirect to the icon: browsers ask here when a page names none, such as the admin's."""
     return redirect(static("favicon.svg"))

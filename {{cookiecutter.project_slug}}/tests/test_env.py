@@ -59,8 +59,8 @@ def test_a_number_stays_in_its_range(capsys):
     env.integer("LOW", minimum=1)
     env.integer("HIGH", minimum=1, maximum=65535)
     message = problems(env, capsys)
-    assert "LOW is out of range: it must be between 1 and 2147483647" in message
-    assert "HIGH is out of range: it must be between 1 and 65535" in message
+    assert "LOW is not a whole number from 1 to 2147483647" in message
+    assert "HIGH is not a whole number from 1 to 65535" in message
 
 
 def lower(value: str) -> str:

@@ -95,13 +95,12 @@ def test_redis_and_its_kin(url, location, label):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "port", "encryption"),
-    [("smtp", 25, {}), ("smtp+tls", 587, {"use_tls": True}), ("smtps", 465, {"use_ssl": True})],
+    ("scheme", "encryption"), [("smtp", {}), ("smtp+tls", {"use_tls": True}), ("smtps", {"use_ssl": True})]
 )
-def test_mail_by_a_server(scheme, port, encryption):
+def test_mail_by_a_server(scheme, encryption):
     options = services.mail(f"{scheme}://ada%40example.com:p%40s%2Fs%25@mail.example").setting["OPTIONS"]
     who = {"username": "ada@example.com", "password": "p@s/s%"}
-    assert options == {"host": "mail.example", "port": port, "timeout": 10, **who, **encryption}
+    assert options == {"host": "mail.example", "port": None, "timeout": 10, **who, **encryption}
 
 
 def test_uploads_on_disk():

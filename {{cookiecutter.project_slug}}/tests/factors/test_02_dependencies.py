@@ -17,10 +17,11 @@ def test_all_that_is_used_is_declared(day):
     FACTOR.demand(not missing, f"a page imports what no dependency brings: {missing}", "declare it: `uv add`")
     declared, found = {path.name for path in day.python.parent.iterdir()}, {}
     for event in day.release.events("program") + day.events("program"):
-        words = event["target"].split()
-        words = words[2:] if words[0].endswith("/sh") and words[1:2] == ["-c"] else words
+        words = event["target"].removeprefix("/bin/sh -c ").split()
         name = Path(words[0]).name
         if {"pip", "pip3", "uv", "ensurepip"} & {name, *words[1:3]} or (event["direct"] and name not in declared):
             found[name] = f"{event['by'] or 'a library'} starts {event['target']}"
+    if day.worker.popen.returncode == 127:  # the shell says: honcho: not found
+        found[day.worker.tail.split(": ")[-2]] = f"`{day.worker.command}` starts it"
     what, instead = "a program of the system is no declared dependency", "use a library that pyproject.toml declares"
     FACTOR.allow_only("programs", found, what, instead)

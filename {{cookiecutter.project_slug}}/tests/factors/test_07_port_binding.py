@@ -22,7 +22,6 @@ def test_the_web_process_listens_on_its_port_for_everyone_and_nowhere_else(day):
 
 def test_nothing_is_left_to_a_web_server_in_front(day):
     left = [f"{path}, which answers {status}" for path, status in day.static.items() if status != 200]
-    pairs = [(path, name) for path, headers in day.answers.items() for name in HEADERS if name in headers]
-    left += [f"{path}, which answers {name}" for path, name in pairs]
+    left += [f"{path}, which answers {name}" for path, sent in day.answers.items() for name in HEADERS if name in sent]
     instead = "let WhiteNoise serve static files, send others, or redirect to where they are stored"
     FACTOR.demand(not left, f"a web server in front would have to serve {'; '.join(left)}", instead)
