@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from config import health
 
 
@@ -36,4 +38,16 @@ def test_a_service_that_is_back_counts_again(caplog):
     probe = health.Probe("database", check)
     assert isinstance(probe.error(), ConnectionError)
     assert caplog.messages == ["database is not ready: ConnectionError: gone or slow"]
+    assert probe.error() is None
+
+
+def test_a_thread_that_cannot_start_is_tried_again(monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    probe = health.Probe("database", lambda: None)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError):
+            probe.error()
     assert probe.error() is None

@@ -60,7 +60,7 @@ def test_an_event_is_one_line_of_json(lines):
     try:
         raise ValueError("several\nlines")
     except ValueError:
-        logging.getLogger("shop").exception("order %s failed", 7, extra={"order": 7})
+        logging.getLogger("shop").exception("order %s failed", 7, extra={"order": 7, "level": 3})
     (line,) = logged()
     event = json.loads(line)
     assert event["message"] == "order 7 failed"
