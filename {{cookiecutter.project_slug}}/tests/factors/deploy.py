@@ -168,7 +168,7 @@ class Process:
     def ask(self, code: str, path: str = "/factors") -> Any:
         """Run code in the middle of a request; return what it `answer`s, or None."""
         script = self.place.script(code)
-        with suppress(http.client.HTTPException):
+        with suppress(http.client.HTTPException, TimeoutError):
             self.get(path, **{"X-Factors": str(script)})
         found = script.with_suffix(".json")
         return json.loads(found.read_text()) if found.exists() else None
