@@ -9,12 +9,12 @@ from django.utils.csp import CSP
 from django.views.decorators.csp import csp_override
 from django.views.static import serve
 
-# Uploaded documents, such as SVG and PDF, run no scripts and see no cookies of this site.
+# Uploaded documents, such as SVG, run no scripts and see no cookies of this site.
 SANDBOX: dict[str, Any] = {"default-src": [CSP.NONE], "sandbox": True}
 
 # Types that browsers show. Everything else is a download: pages may load scripts and styles from this site, so no
-# upload may be one.
-SHOWN = ("image/", "audio/", "video/", "application/pdf", "text/plain")
+# upload may be one. PDF is not among them, because Safari shows an empty window for one in a sandbox.
+SHOWN = ("image/", "audio/", "video/", "text/plain")
 
 
 @csp_override(SANDBOX)
