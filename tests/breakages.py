@@ -597,7 +597,22 @@ def page(request):
             "            worker.configure_signals()",
         ),
     ),
-    Breakage(8, "a PID file", r"web\.pid", add("gunicorn.conf.py", '\npidfile = "web.pid"\n')),
+    Breakage(
+        8,
+        "PID files, one of which stays when its process ends",
+        r"(?s)(?=.*web\.pid)(?=.*left\.pid)",
+        add(
+            "gunicorn.conf.py",
+            """
+pidfile = "web.pid"
+
+
+def on_starting(server):
+    with open("left.pid", "w") as file:
+        file.write(str(os.getpid()))
+""",
+        ),
+    ),
     Breakage(
         8,
         "a worker behind the web process",

@@ -82,7 +82,7 @@ def watch_a_day(place: Place, python: Path, release: Process) -> Day:
     for process in (web, worker):
         process.signal(15)
         process.finish()
-    day.files = {name: each for name, each in running.items() if each[0] == "VIII Concurrency"} | left(day, set())
+    day.files = left(day, set()) | {name: each for name, each in running.items() if each[0] == "VIII Concurrency"}
     return day
 
 
