@@ -77,8 +77,7 @@ def _mysql(url: str, parts: SplitResult, conn_max_age: int) -> Service:
 
     pymysql.install_as_MySQLdb()
     # Django stores times in UTC, and its Now() is the server's clock in the time zone of the session.
-    utc = {"init_command": "SET time_zone = '+00:00'"}
-    config = _parse(url, conn_max_age, {"connect_timeout": CONNECT_TIMEOUT, **utc})
+    config = _parse(url, conn_max_age, {"connect_timeout": CONNECT_TIMEOUT, "init_command": "SET time_zone = '+00:00'"})
     _check_server(config, parts)
     options = config["OPTIONS"]
     _check(options, "isolation_level", ("read uncommitted", "read committed", "repeatable read", "serializable"))
