@@ -140,6 +140,11 @@ def test_a_pool_keeps_no_other_connections():
     assert (config["OPTIONS"]["pool"], config["CONN_MAX_AGE"]) == (True, 0)
 
 
+def test_the_label_of_postgresql_names_the_host_of_an_option_too():
+    labels = [databases.database(f"postgres://{rest}").label for rest in ("user:pass@one/name", "/name?host=two")]
+    assert labels == ["PostgreSQL at one", "PostgreSQL at two"]
+
+
 def test_server_side_cursors_are_off_where_pgbouncer_needs_it():
     config = database("postgres://user:pass@db/name?disable_server_side_cursors=true")
     assert config["DISABLE_SERVER_SIDE_CURSORS"] is True

@@ -1,6 +1,6 @@
 """DATABASE_URL becomes an entry of DATABASES: https://docs.djangoproject.com/en/6.1/ref/databases/.
 
-Options are checked here when clients misunderstand them, or reject them at the first connection without their name.
+Options are checked at start: clients misunderstand some of them, and reject others only at the first connection.
 """
 
 import re

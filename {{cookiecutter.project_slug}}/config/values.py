@@ -31,7 +31,7 @@ def secret_key(value: str) -> str:
 def host(value: str) -> str:
     """Check a host as ALLOWED_HOSTS takes it: a name, .name for its subdomains too, an address, or * for all."""
     if value != "*" and not HOST.fullmatch(value.removeprefix(".")):
-        raise InvalidError("has a value that is not a host: leave out scheme, port and path, write xn-- for non-ASCII")
+        raise InvalidError("has a value that is not a host: leave out scheme, port, path; write non-ASCII as xn--…")
     return value
 
 

@@ -71,7 +71,7 @@ WRONG = {
     "CSRF_TRUSTED_ORIGINS": "www.example.com https://www.example.com/ https://www.example.com/shop https://*.com "
     "https://www.example.com?shop https://www.example.com#shop https://ada@www.example.com "
     "'https://www.example.com' https://www.example.com\" https://www.example.com:99999 https://* "
-    "https://www.example.com:443 http://www.example.com:80",
+    "https://www.example.com:443 http://www.example.com:80 https://\u212a.example",
     "DATABASE_URL": "sqlite://secret.sqlite3",
     "DATABASE_CONN_MAX_AGE": "sixty",
     "CACHE_URL": "redis://",
