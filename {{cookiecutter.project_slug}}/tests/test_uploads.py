@@ -22,9 +22,9 @@ def test_an_upload_is_shown_in_a_sandbox(client):
     assert sorted(policy) == ["default-src 'none'", "sandbox"]
 
 
-@pytest.mark.parametrize("suffix", ["js", "mjs", "css", "html", "xml", "wasm", "json", "pdf", "unknown", "js.gz"])
-def test_what_a_page_could_run_is_a_download(suffix, client):
-    name = default_storage.save(f"file.{suffix}", ContentFile(b"alert(1)"))
+@pytest.mark.parametrize("kind", ["js", "mjs", "css", "html", "xml", "xsl", "wasm", "json", "pdf", "unknown", "js.gz"])
+def test_what_a_page_could_run_is_a_download(kind, client):
+    name = default_storage.save(f"file.{kind}", ContentFile(b"alert(1)"))
     response = client.get(default_storage.url(name))
     assert b"".join(response.streaming_content) == b"alert(1)"
     assert response.headers["Content-Type"] == "application/octet-stream"
