@@ -25,7 +25,7 @@ class TestLostTasks:
         as_it_was = DBTaskResult.objects.get(pk=lost.pk)
         lost.set_successful(1)
         monkeypatch.setattr(type(DBTaskResult.objects.all()), "running", lambda self: [as_it_was])
-        heartbeat.requeue_lost_tasks(30)
+        heartbeat.requeue_lost_tasks(heartbeat.find_lost_tasks(30))
         lost.refresh_from_db()
         assert lost.status == TaskResultStatus.SUCCESSFUL
 
@@ -34,14 +34,14 @@ class TestLostTasks:
         as_it_was = DBTaskResult.objects.get(pk=lost.pk)
         lost.claim("alive")
         monkeypatch.setattr(type(DBTaskResult.objects.all()), "running", lambda self: [as_it_was])
-        heartbeat.requeue_lost_tasks(30)
+        heartbeat.requeue_lost_tasks(heartbeat.find_lost_tasks(30))
         lost.refresh_from_db()
         assert lost.status == TaskResultStatus.RUNNING
 
     def test_one_of_another_backend_is_the_matter_of_its_workers(self):
         lost = running_on("without a heartbeat")
         DBTaskResult.objects.update(backend_name="other")
-        heartbeat.requeue_lost_tasks(30)
+        heartbeat.requeue_lost_tasks(heartbeat.find_lost_tasks(30))
         lost.refresh_from_db()
         assert lost.status == TaskResultStatus.RUNNING
 
@@ -58,7 +58,7 @@ def test_a_task_that_is_taken_between_two_queries_stays_there(gap):
         return execute(*query)
 
     with connection.execute_wrapper(claim_in_the_gap):
-        heartbeat.requeue_lost_tasks(30)
+        heartbeat.requeue_lost_tasks(heartbeat.find_lost_tasks(30))
     waiting.refresh_from_db()
     assert (waiting.status, waiting.worker_ids) == (TaskResultStatus.RUNNING, ["alive"])
 
@@ -69,7 +69,7 @@ def test_the_database_tells_the_time(monkeypatch):
     thread = heartbeat.HeartbeatThread(SimpleNamespace(worker_id="one", running_task=False), 30)
     assert not thread.beat()
     task = running_on("one")
-    heartbeat.requeue_lost_tasks(30)
+    heartbeat.requeue_lost_tasks(heartbeat.find_lost_tasks(30))
     task.refresh_from_db()
     assert task.status == TaskResultStatus.RUNNING
     assert abs(Heartbeat.objects.get().seen_at - now) < timedelta(minutes=1)
@@ -93,12 +93,32 @@ def test_after_a_pause_or_an_outage_workers_get_time_to_beat_again(failure, monk
         return result
 
     monkeypatch.setattr(heartbeat.HeartbeatThread, "beat", beat)
-    monkeypatch.setattr(heartbeat, "requeue_lost_tasks", lambda seconds: judged_after.append(13 - len(beats)))
+    monkeypatch.setattr(heartbeat, "find_lost_tasks", lambda seconds: [])
+    monkeypatch.setattr(heartbeat, "requeue_lost_tasks", lambda lost_tasks: judged_after.append(13 - len(beats)))
     monkeypatch.setattr(heartbeat, "connection", SimpleNamespace(close=lambda: None))
     thread = heartbeat.HeartbeatThread(SimpleNamespace(worker_id="one", running_task=True), 30)
     thread.stopped = SimpleNamespace(wait=lambda seconds: not beats)
     thread.run()
     assert judged_after == [6, 13]
+
+
+def test_a_worker_that_was_paused_after_its_heartbeat_takes_no_task(monkeypatch):
+    task, find = running_on("other"), heartbeat.find_lost_tasks
+    pauses = [0, 0, 0, 0, 0, 0, 3600]  # in seconds, before each search; the sixth is the first that counts
+
+    def pause_and_find(dead_seconds: float) -> list[DBTaskResult]:
+        seen_at = timezone.now() - timedelta(seconds=pauses.pop(0))
+        for name in ("one", "other"):
+            Heartbeat.objects.update_or_create(worker_id=name, defaults={"seen_at": seen_at})
+        return find(dead_seconds)
+
+    monkeypatch.setattr(heartbeat, "find_lost_tasks", pause_and_find)
+    monkeypatch.setattr(heartbeat, "connection", SimpleNamespace(close=lambda: None))
+    thread = heartbeat.HeartbeatThread(SimpleNamespace(worker_id="one", running_task=False), 30)
+    thread.stopped = SimpleNamespace(wait=lambda seconds: not pauses)
+    thread.run()
+    task.refresh_from_db()
+    assert task.status == TaskResultStatus.RUNNING
 
 
 @pytest.mark.parametrize(("running_task", "warned"), [(True, True), (False, False)])

@@ -3,6 +3,7 @@
 import logging
 from datetime import timedelta
 from threading import Event, Thread
+from typing import Any
 
 from django.db import connection
 from django.db.models.functions import Now
@@ -22,15 +23,18 @@ DEAD_SECONDS = 30.0
 MOST_WORKERS = 3
 
 
-def requeue_lost_tasks(dead_seconds: float) -> None:
-    """Queue the tasks of workers without a heartbeat for `dead_seconds` again, or fail them at the third such loss."""
+def find_lost_tasks(dead_seconds: float) -> list[DBTaskResult[..., Any]]:
+    """Return the running tasks whose workers recorded no heartbeat for `dead_seconds`."""
     # Tasks first, workers second: a worker records a heartbeat before it takes a task.
     running = list(DBTaskResult.objects.filter(backend_name="default").running())
     Heartbeat.objects.filter(seen_at__lt=Now() - timedelta(seconds=dead_seconds)).delete()
     alive = set(Heartbeat.objects.values_list("worker_id", flat=True))
-    for lost in running:
-        if lost.worker_ids[-1] in alive:
-            continue
+    return [task for task in running if task.worker_ids[-1] not in alive]
+
+
+def requeue_lost_tasks(lost_tasks: list[DBTaskResult[..., Any]]) -> None:
+    """Queue these tasks again, or fail those that lost their third worker."""
+    for lost in lost_tasks:
         # Compare and swap: no effect if the task has ended, or another worker was first.
         same = DBTaskResult.objects.filter(pk=lost.pk, status=TaskResultStatus.RUNNING, started_at=lost.started_at)
         if len(lost.worker_ids) < MOST_WORKERS:
@@ -75,9 +79,11 @@ class HeartbeatThread(Thread):
         steady_seconds = 0.0
         while not self.stopped.wait(self.beat_seconds):
             try:
+                # The heartbeat comes second: if a pause came before the search, it is late.
+                lost_tasks = find_lost_tasks(self.dead_seconds)
                 steady_seconds = steady_seconds + self.beat_seconds if self.beat() else 0.0
                 if steady_seconds >= self.dead_seconds:
-                    requeue_lost_tasks(self.dead_seconds)
+                    requeue_lost_tasks(lost_tasks)
             except Exception as error:  # any: without this thread the worker would look dead
                 logger.warning("the heartbeats failed: %s: %s", type(error).__name__, " ".join(str(error).split()))
                 steady_seconds = 0.0

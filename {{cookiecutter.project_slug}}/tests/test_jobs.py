@@ -51,7 +51,7 @@ def test_a_task_runs_at_once_where_no_worker_is_attached():
 def test_the_task_of_a_dead_worker_is_queued_again(queue, caplog):
     seen("dead", 31)
     lost = running_on("dead")
-    heartbeat.requeue_lost_tasks(30)
+    heartbeat.requeue_lost_tasks(heartbeat.find_lost_tasks(30))
     lost.refresh_from_db()
     assert (lost.status, lost.started_at) == (TaskResultStatus.READY, None)
     assert DBTaskResult.objects.ready().get() == lost
@@ -63,7 +63,7 @@ def test_a_long_task_of_a_live_worker_is_left_alone(queue, caplog):
     seen("dead", 31)
     seen("alive", 20)
     lost = running_on("dead", "alive")
-    heartbeat.requeue_lost_tasks(30)
+    heartbeat.requeue_lost_tasks(heartbeat.find_lost_tasks(30))
     lost.refresh_from_db()
     assert (lost.status, lost.worker_ids) == (TaskResultStatus.RUNNING, ["dead", "alive"])
     assert caplog.text == ""
@@ -71,7 +71,7 @@ def test_a_long_task_of_a_live_worker_is_left_alone(queue, caplog):
 
 def test_a_task_that_took_three_workers_with_it_has_failed(queue, caplog):
     lost = running_on("one", "two", "three")
-    heartbeat.requeue_lost_tasks(30)
+    heartbeat.requeue_lost_tasks(heartbeat.find_lost_tasks(30))
     lost.refresh_from_db()
     assert lost.status == TaskResultStatus.FAILED
     assert lost.finished_at is not None
