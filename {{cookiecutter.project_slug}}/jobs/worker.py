@@ -5,7 +5,6 @@ a dead worker and queue its task again (jobs/heartbeat.py), and survives signals
 """
 
 import logging
-import signal
 import socket
 import sys
 import uuid
@@ -45,10 +44,13 @@ class Worker(DatabaseWorker):
         self.heartbeat = HeartbeatThread(self, dead_seconds)
 
     def shutdown(self, signum: int, frame: FrameType | None) -> None:
-        """Stop after the running task. Platforms send several signals: the second must not end the task."""
+        """Stop after the running task. Platforms send several signals: the second must not end the task.
+
+        Nothing is logged here: the signal may have interrupted the writing of a log line, and Python cannot begin
+        another one within it. https://docs.python.org/3/library/io.html#reentrancy
+        """
         if self.running:
             self.running = False
-            logger.info("%s: shutting down gracefully", signal.strsignal(signum))
             if not self.running_task:
                 sys.exit(0)
 
@@ -74,6 +76,7 @@ class Worker(DatabaseWorker):
         finally:
             self.heartbeat.stopped.set()
             self.heartbeat.join(self.heartbeat.beat_seconds)
-            if not self.running:  # stopped by a signal, so not dead
-                with suppress(Error):
+            if not self.running:
+                logger.info("stopped by a signal")
+                with suppress(Error):  # not dead, so without a heartbeat that others would miss
                     Heartbeat.objects.filter(worker_id=self.worker_id).delete()
