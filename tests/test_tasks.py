@@ -227,9 +227,9 @@ def test_a_signal_while_a_log_line_is_written_stops_the_worker_without_a_traceba
                 time.sleep(0.3)
                 return unread() == before
 
-            wait_until(pipe_is_full, 20, lambda: "the worker waits for who reads its lines")
+            wait_until(pipe_is_full, 20, lambda: "a full pipe")
             worker.send_signal(signal.SIGTERM)
-            time.sleep(0.3)  # its handler runs now, if ever within the line
+            time.sleep(0.3)  # the handler runs, within the line that is being written
             queue.let_end("one")
             stdout, stderr = worker.communicate(timeout=20)
         finally:

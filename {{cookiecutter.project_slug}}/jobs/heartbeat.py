@@ -79,7 +79,7 @@ class HeartbeatThread(Thread):
         steady_seconds = 0.0
         while not self.stopped.wait(self.beat_seconds):
             try:
-                # The heartbeat comes second: if a pause came before the search, it is late.
+                # Search, then beat: a worker that was paused before its search beats late, and so takes no task.
                 lost_tasks = find_lost_tasks(self.dead_seconds)
                 steady_seconds = steady_seconds + self.beat_seconds if self.beat() else 0.0
                 if steady_seconds >= self.dead_seconds:

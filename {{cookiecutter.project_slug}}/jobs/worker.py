@@ -78,5 +78,5 @@ class Worker(DatabaseWorker):
             self.heartbeat.join(self.heartbeat.beat_seconds)
             if not self.running:
                 logger.info("stopped by a signal")
-                with suppress(Error):  # not dead, so without a heartbeat that others would miss
+                with suppress(Error):  # without the row, others do not take it for dead
                     Heartbeat.objects.filter(worker_id=self.worker_id).delete()
